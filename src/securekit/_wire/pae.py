@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Unambiguous encodings: PASETO's pre-authentication encoding, and contexts on top of it.
+
+``pae(parts) = LE64(count) ‖ (LE64(len(part)) ‖ part)*`` with the top bit of every LE64 clear (PASETO
+specification, "Common", section "PAE definition"). Two different lists of parts never encode alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from struct import Struct
+
+__all__ = ["MAX_CONTEXT_PAIRS", "MAX_KEY_SIZE", "MAX_VALUE_SIZE", "encode_context", "length", "pae"]
+
+MAX_CONTEXT_PAIRS = 32
+MAX_KEY_SIZE = 128  # bytes of UTF-8
+MAX_VALUE_SIZE = 4096  # bytes of UTF-8
+
+length = Struct("<Q").pack  # LE64; no part comes near 2^63 bytes, so the top bit is always clear
+
+
+def pae(parts: Iterable[bytes | str]) -> bytes:
+    """Return the pre-authentication encoding of ``parts``; text is encoded as UTF-8."""
+    encoded = [part.encode() if isinstance(part, str) else part for part in parts]
+    pieces = [length(len(encoded))]
+    for part in encoded:
+        pieces += (length(len(part)), part)
+    return b"".join(pieces)
+
+
+def encode_context(context: Mapping[str, str]) -> bytes:
+    """Return the canonical encoding of a context: `pae` of keys and values, alternating, sorted by key.
+
+    Args:
+        context: At most 32 pairs; keys of 1 to 128 bytes and values of 0 to 4,096 bytes of UTF-8.
+
+    Raises:
+        TypeError: ``context`` is no mapping of strings to strings.
+        ValueError: A bound is exceeded, or a string is not encodable as UTF-8 (a lone surrogate).
+    """
+    if not isinstance(context, Mapping):
+        message = f"context must be a mapping of str to str, not {type(context).__name__}; {{}} is no context"
+        raise TypeError(message)
+    if len(context) > MAX_CONTEXT_PAIRS:
+        message = f"context has {len(context)} pairs; at most {MAX_CONTEXT_PAIRS} are allowed"
+        raise ValueError(message)
+    pairs = sorted((_encode(key, "key", 1, MAX_KEY_SIZE), _encode(value, "value", 0, MAX_VALUE_SIZE)) for key, value in context.items())
+    return pae([part for pair in pairs for part in pair])
+
+
+def _encode(text: str, what: str, least: int, most: int) -> bytes:
+    if not isinstance(text, str):
+        message = f"context {what}s must be str, not {type(text).__name__}"
+        raise TypeError(message)
+    try:
+        encoded = text.encode()
+    except UnicodeEncodeError:
+        message = f"a context {what} cannot be encoded as UTF-8"
+        raise ValueError(message) from None
+    if not least <= len(encoded) <= most:
+        message = f"a context {what} has {len(encoded)} bytes of UTF-8; {least} to {most} are allowed"
+        raise ValueError(message)
+    return encoded

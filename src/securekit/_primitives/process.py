@@ -1,27 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which process is this: a token that changes in every forked child.
+"""Which process is this: a token, and a lock, that are new in every forked child.
 
-The library keeps no other module-level state. This one is a fact about the process, like its pid, and asking
-the kernel for the pid costs as much as a sixth of an encryption.
+The library keeps no other module-level state. This one is a fact about the process, like its pid; asking the kernel
+for the pid would cost a sixth of an encryption. A lock that another thread held at the moment of the fork would stay
+locked in the child for ever, so the child gets its own.
 """
 
 from __future__ import annotations
 
 import os
+from threading import Lock
 
 __all__ = ["process"]
 
 
 class _Process:
-    """Holds the token of the running process."""
+    """The token and the lock of the running process."""
 
-    __slots__ = ("token",)
+    __slots__ = ("lock", "token")
 
     def __init__(self) -> None:
-        self.token = object()
+        self.renew()
 
     def renew(self) -> None:
         self.token = object()
+        self.lock = Lock()
 
 
 process = _Process()

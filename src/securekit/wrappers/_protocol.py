@@ -85,6 +85,9 @@ class KeyWrapper(Protocol):
     def outsiders_can_wrap(self) -> bool:
         """Whether someone without any secret can wrap under this KEK."""
 
+    def opens(self, wrapped: WrappedKey) -> bool:
+        """Whether ``wrapped`` names a KEK that this wrapper holds; `unwrap` is tried on no other."""
+
     def wrap(self, key: bytes, binding: Binding) -> WrappedKey:
         """Wrap a 32-byte ``key`` for ``binding``."""
 

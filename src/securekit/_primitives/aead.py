@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: Apache-2.0
+"""KC-XAES-256-GCM: AES-256-GCM with a 24-byte nonce and a 32-byte key commitment.
+
+Sources: C2SP *XAES-256-GCM* for the nonce extension; IACR ePrint 2025/758 for the commitment. The byte layout, the
+bounds and the reasons are in ``docs/spec/record.md``.
+
+RULES of this file. A *head* is what depends only on the key and on the first 12 bytes of the nonce. It is the expensive
+part, so a head is derived once and used for many messages:
+
+1. An encryptor's head is one immutable tuple, replaced whole, so that threads always see parts that belong together.
+2. The head's budget is one iterator; ``next`` on it is atomic, so that the budget is exact whatever the threads do.
+3. Nothing random is drawn before the call that uses it.
+4. A forked child draws a head of its own.
+5. A decryptor remembers a head only after a commitment under it has matched.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from securekit._primitives.process import process
+from securekit._primitives.rng import random_bytes
+from securekit.exceptions import DecryptionError
+from securekit.secret import Secretive
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["COMMITMENT_SIZE", "HEAD_BUDGET", "KEY_SIZE", "MAX_PLAINTEXT_SIZE", "NONCE_SIZE", "OVERHEAD", "TAG_SIZE", "UNIT_SIZE", "KcXaes256Gcm"]
+
+KEY_SIZE = 32  # bytes, AES-256
+NONCE_SIZE = 24  # bytes, C2SP XAES-256-GCM
+HEAD_SIZE = 12  # bytes of the nonce that select the derived key, C2SP XAES-256-GCM
+COMMITMENT_SIZE = 32  # bytes, ePrint 2025/758
+TAG_SIZE = 16  # bytes, NIST SP 800-38D
+OVERHEAD = NONCE_SIZE + COMMITMENT_SIZE + TAG_SIZE  # 72 bytes
+MAX_PLAINTEXT_SIZE = 64 * 1024 * 1024  # bytes; a longer message belongs into a stream
+HEAD_BUDGET = 1 << 16  # units: one per message, and one per started 64 KiB of it, so at most 4 GiB
+UNIT_SIZE = 1 << 16  # bytes
+_HEADS_REMEMBERED = 512  # per generation of the decryptor's cache, which has two
+
+_COUNTERS = int.from_bytes(bytes(12) + b"\x00\x01\x00\x01" + bytes(12) + b"\x00\x01\x00\x02")
+_TAIL_TWICE = (1 << 128) + 1  # multiplying by this writes a 16-byte block twice in a row
+
+# prefix, (X1 ⊕ K1) twice ⊕ counters, the derived AES-GCM, the budget, the process that drew it
+_Head = tuple[bytes, int, AESGCM, Iterator[int], object]
+
+
+class KcXaes256Gcm(Secretive):
+    """One 32-byte key. Thread-safe, and safe to use on both sides of a fork.
+
+    Args:
+        key: 32 bytes.
+    """
+
+    __slots__ = ("_base", "_ecb", "_head", "_heads_drawn", "_old_heads", "_subkey", "_young_heads")
+
+    def __init__(self, key: bytes) -> None:
+        if len(key) != KEY_SIZE:
+            message = f"the key has {KEY_SIZE} bytes, not {len(key)}"
+            raise ValueError(message)
+        # Electronic codebook mode is only the bare block cipher here: CMAC and the commitment are built on it. One
+        # context is shared between threads, because an update of 16 or 32 bytes does not release the interpreter lock.
+        self._ecb: Callable[[bytes], bytes] = Cipher(algorithms.AES256(key), modes.ECB()).encryptor().update  # noqa: S305
+        self._subkey = _double(self._ecb(bytes(16)))
+        self._head: _Head | None = None
+        self._heads_drawn = 0
+        self._young_heads: dict[bytes, tuple[int, AESGCM]] = {}
+        self._old_heads: dict[bytes, tuple[int, AESGCM]] = {}
+
+    def encrypt(self, plaintext: bytes, associated_data: bytes, *, prefix: bytes = b"") -> bytes:
+        """Return ``prefix ‖ nonce(24) ‖ commitment(32) ‖ ciphertext ‖ tag(16)``. The prefix is not authenticated.
+
+        Raises:
+            ValueError: ``plaintext`` is longer than 64 MiB.
+        """
+        head = self._head
+        if head is None or len(plaintext) > UNIT_SIZE or head[4] is not process.token or next(head[3], None) is None:
+            head = self._take_units(len(plaintext))
+        tail = random_bytes(12)
+        start, base, gcm, _, _ = head
+        commitment = self._ecb((((int.from_bytes(tail) << 32) * _TAIL_TWICE) ^ base).to_bytes(32))
+        return b"".join((prefix, start, tail, commitment, gcm.encrypt(tail, plaintext, associated_data)))
+
+    def encrypt_each(self, items: Sequence[tuple[bytes, bytes]], *, prefix: bytes = b"") -> list[bytes]:
+        """Do `encrypt` for each ``(plaintext, associated_data)``, in fewer calls."""
+        sealed: list[bytes] = []
+        for begin in range(0, len(items), 1024):
+            sealed += self._encrypt_batch(items[begin : begin + 1024], prefix)
+        return sealed
+
+    def decrypt(self, message: bytes, associated_data: bytes, *, offset: int = 0) -> bytes:
+        """Return the plaintext of ``message[offset:]``, which is ``nonce ‖ commitment ‖ ciphertext ‖ tag``.
+
+        The commitment is checked first, in constant time, then the tag.
+
+        Raises:
+            securekit.exceptions.DecryptionError: Wrong key, wrong associated data, changed or truncated bytes.
+        """
+        middle = offset + HEAD_SIZE
+        body = middle + 12 + COMMITMENT_SIZE
+        if len(message) < body + TAG_SIZE:
+            raise DecryptionError
+        start = message[offset:middle]
+        tail = message[middle : middle + 12]
+        known = self._young_heads.get(start)
+        base, gcm = known or self._old_heads.get(start) or (self._base_of(start), None)
+        commitment = self._ecb((((int.from_bytes(tail) << 32) * _TAIL_TWICE) ^ base).to_bytes(32))
+        if not hmac.compare_digest(commitment, message[middle + 12 : body]):
+            raise DecryptionError
+        if known is None:
+            gcm = self._remember(start, base, gcm)
+        try:
+            return gcm.decrypt(tail, message[body:], associated_data)  # type: ignore[union-attr]
+        except InvalidTag:
+            pass
+        raise DecryptionError
+
+    @property
+    def units_used(self) -> int:
+        """How many units this object has spent on encryption: one per message, one per further started 64 KiB."""
+        head = self._head
+        if head is None:
+            return 0
+        return self._heads_drawn * HEAD_BUDGET - head[3].__length_hint__()  # type: ignore[attr-defined,no-any-return]
+
+    def _encrypt_with(self, nonce: bytes, plaintext: bytes, associated_data: bytes) -> bytes:
+        """Encrypt under a given nonce: for known answers alone, so that no public way to choose a nonce exists."""
+        start, tail = nonce[:HEAD_SIZE], nonce[HEAD_SIZE:]
+        base = self._base_of(start)
+        commitment = self._ecb((((int.from_bytes(tail) << 32) * _TAIL_TWICE) ^ base).to_bytes(32))
+        return nonce + commitment + self._derive(start).encrypt(tail, plaintext, associated_data)
+
+    def _encrypt_batch(self, items: Sequence[tuple[bytes, bytes]], prefix: bytes) -> list[bytes]:
+        units = sum(max(1, -(-len(plaintext) // UNIT_SIZE)) for plaintext, _ in items)
+        if units > HEAD_BUDGET:
+            return [self.encrypt(plaintext, associated_data, prefix=prefix) for plaintext, associated_data in items]
+        start, base, gcm, _, _ = self._take_units(max(map(len, (plaintext for plaintext, _ in items)), default=0), units)
+        count = len(items)
+        drawn = random_bytes(12 * count)
+        tails = [drawn[at : at + 12] for at in range(0, 12 * count, 12)]
+        blocks = b"".join([tail + b"\x00\x00\x00\x00" + tail + b"\x00\x00\x00\x00" for tail in tails])
+        mask = int.from_bytes(base.to_bytes(32) * count)
+        commitments = self._ecb((int.from_bytes(blocks) ^ mask).to_bytes(32 * count))
+        encrypt, head = gcm.encrypt, prefix + start
+        return [
+            b"".join((head, tail, commitments[at : at + 32], encrypt(tail, plaintext, associated_data)))
+            for tail, at, (plaintext, associated_data) in zip(tails, range(0, 32 * count, 32), items, strict=True)
+        ]
+
+    def _take_units(self, size: int, units: int = 0) -> _Head:
+        """Return a head whose budget was charged with ``units``, or with what one plaintext of ``size`` bytes costs."""
+        if size > MAX_PLAINTEXT_SIZE:
+            message = f"a message has at most {MAX_PLAINTEXT_SIZE} bytes (64 MiB), not {size}; seal it as a stream instead"
+            raise ValueError(message)
+        units = units or max(1, -(-size // UNIT_SIZE))
+        with process.lock:
+            head = self._head
+            if head is not None and head[4] is process.token and len(list(islice(head[3], units))) == units:
+                return head
+            start = random_bytes(HEAD_SIZE)
+            budget = iter(range(HEAD_BUDGET))
+            deque(islice(budget, units), maxlen=0)
+            head = (start, self._base_of(start), self._derive(start), budget, process.token)
+            self._heads_drawn += 1
+            self._head = head
+            return head
+
+    def _base_of(self, start: bytes) -> int:
+        """Return ``X1 ⊕ K1`` twice in a row, with both counters in place: what a commitment's blocks are made from."""
+        x1 = int.from_bytes(self._ecb(b"XCMT" + start))
+        return ((x1 ^ self._subkey) * _TAIL_TWICE) ^ _COUNTERS
+
+    def _derive(self, start: bytes) -> AESGCM:
+        """Return AES-GCM under ``CMAC(00 01 "X" 00 ‖ N[:12]) ‖ CMAC(00 02 "X" 00 ‖ N[:12])`` (C2SP XAES-256-GCM)."""
+        blocks = (b"\x00\x01X\x00" + start, b"\x00\x02X\x00" + start)
+        masked = b"".join((int.from_bytes(block) ^ self._subkey).to_bytes(16) for block in blocks)
+        return AESGCM(self._ecb(masked))
+
+    def _remember(self, start: bytes, base: int, gcm: AESGCM | None) -> AESGCM:
+        """Keep a head whose commitment has matched: a bounded cache of two generations, which needs no lock."""
+        gcm = gcm or self._derive(start)
+        if len(self._young_heads) >= _HEADS_REMEMBERED:
+            self._old_heads, self._young_heads = self._young_heads, {}
+        self._young_heads[start] = (base, gcm)
+        return gcm
+
+
+def _double(block: bytes) -> int:
+    """Return the CMAC subkey: ``block`` doubled in GF(2^128) (NIST SP 800-38B, section 6.1)."""
+    value = int.from_bytes(block) << 1
+    return (value ^ 0x87) & ((1 << 128) - 1) if value >> 128 else value

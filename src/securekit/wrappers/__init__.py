@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who holds the KEK: the protocol, and the wrappers that need no server."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ._local import LocalWrapper
+from ._protocol import Binding, KeyWrapper, WrappedKey
+
+if TYPE_CHECKING:
+    from ._certificate import CertificateWrapper
+    from ._identity import Identity, new_identity
+    from ._passphrase import PassphraseWrapper
+
+__all__ = ["Binding", "CertificateWrapper", "Identity", "KeyWrapper", "LocalWrapper", "PassphraseWrapper", "WrappedKey", "new_identity"]
+
+# Argon2 and X.509 are loaded by whoever uses them: they would double the time that the import takes.
+_LAZY = {
+    "CertificateWrapper": "_certificate",
+    "Identity": "_identity",
+    "PassphraseWrapper": "_passphrase",
+    "new_identity": "_identity",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _LAZY:
+        message = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(message)
+    from importlib import import_module  # noqa: PLC0415 - only when a lazy name is asked for
+
+    return getattr(import_module(f".{_LAZY[name]}", __name__), name)

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where time enters: one object, so that tests patch nothing."""
+
+from __future__ import annotations
+
+import re
+import time
+from datetime import UTC, datetime
+from typing import Protocol
+
+from securekit.exceptions import FormatError
+
+__all__ = ["Clock", "SystemClock", "format_time", "parse_time"]
+
+_RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
+
+
+class Clock(Protocol):
+    """Two clocks: the calendar's, which may jump, and one that only goes forward."""
+
+    def time(self) -> float:
+        """Return seconds since 1970-01-01T00:00:00Z: for what is written down."""
+
+    def monotonic(self) -> float:
+        """Return seconds since some fixed moment, never less than before: for ages of caches."""
+
+
+class SystemClock:
+    """The operating system's clocks."""
+
+    __slots__ = ()
+
+    time = staticmethod(time.time)
+    monotonic = staticmethod(time.monotonic)
+
+
+def format_time(seconds: int) -> str:
+    """Return the moment as RFC 3339 in UTC with whole seconds: ``2026-11-23T09:30:00Z``."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def parse_time(text: object) -> int:
+    """Return the seconds that `format_time` was given.
+
+    Raises:
+        securekit.exceptions.FormatError: ``text`` is anything else than `format_time` gives.
+    """
+    if isinstance(text, str) and _RFC3339.fullmatch(text):
+        try:
+            return int(datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC).timestamp())
+        except ValueError:
+            pass
+    message = "a time in the document is not of the form 2026-11-23T09:30:00Z"
+    raise FormatError(message)

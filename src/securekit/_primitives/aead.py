@@ -34,7 +34,17 @@ from securekit.secret import Secretive
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["COMMITMENT_SIZE", "HEAD_BUDGET", "KEY_SIZE", "MAX_PLAINTEXT_SIZE", "NONCE_SIZE", "OVERHEAD", "TAG_SIZE", "UNIT_SIZE", "KcXaes256Gcm"]
+__all__ = [
+    "COMMITMENT_SIZE",
+    "HEAD_BUDGET",
+    "KEY_SIZE",
+    "MAX_PLAINTEXT_SIZE",
+    "NONCE_SIZE",
+    "OVERHEAD",
+    "TAG_SIZE",
+    "UNIT_SIZE",
+    "KcXaes256Gcm",
+]
 
 KEY_SIZE = 32  # bytes, AES-256
 NONCE_SIZE = 24  # bytes, C2SP XAES-256-GCM

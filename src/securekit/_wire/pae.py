@@ -10,13 +10,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from struct import Struct
 
-__all__ = ["MAX_CONTEXT_PAIRS", "MAX_KEY_SIZE", "MAX_VALUE_SIZE", "encode_context", "length", "pae"]
+from securekit.secret import Secretive
+
+__all__ = ["MAX_CONTEXT_PAIRS", "MAX_KEY_SIZE", "MAX_VALUE_SIZE", "ContextEncoder", "encode_context", "length", "pae"]
 
 MAX_CONTEXT_PAIRS = 32
 MAX_KEY_SIZE = 128  # bytes of UTF-8
 MAX_VALUE_SIZE = 4096  # bytes of UTF-8
 
 length = Struct("<Q").pack  # LE64; no part comes near 2^63 bytes, so the top bit is always clear
+
+_LENGTHS = [length(size) for size in range(MAX_VALUE_SIZE + 1)]  # indexing a list is faster than packing
+_PLANS_KEPT = 64
 
 
 def pae(parts: Iterable[bytes | str]) -> bytes:
@@ -29,7 +34,7 @@ def pae(parts: Iterable[bytes | str]) -> bytes:
 
 
 def encode_context(context: Mapping[str, str]) -> bytes:
-    """Return the canonical encoding of a context: `pae` of keys and values, alternating, sorted by key.
+    """Return the canonical encoding of a context: `pae` of keys and values, alternating, sorted by the key's UTF-8 bytes.
 
     Args:
         context: At most 32 pairs; keys of 1 to 128 bytes and values of 0 to 4,096 bytes of UTF-8.
@@ -46,6 +51,75 @@ def encode_context(context: Mapping[str, str]) -> bytes:
         raise ValueError(message)
     pairs = sorted((_encode(key, "key", 1, MAX_KEY_SIZE), _encode(value, "value", 0, MAX_VALUE_SIZE)) for key, value in context.items())
     return pae([part for pair in pairs for part in pair])
+
+
+class ContextEncoder(Secretive):
+    """`encode_context` for many contexts with the same few sets of keys, optionally with some pairs fixed in advance.
+
+    A *plan* is the encoding with holes for the values; there is one per set of keys. Whatever does not fit a plan, and
+    so every mistake of a caller, goes through `encode_context`.
+
+    Args:
+        fixed: Pairs that are part of every context.
+    """
+
+    __slots__ = ("_fixed", "_plans")
+
+    def __init__(self, fixed: Mapping[str, str] | None = None) -> None:
+        self._fixed = dict(fixed or {})
+        encode_context(self._fixed)
+        self._plans: dict[tuple[str, ...], tuple[list[tuple[bytes, str]], bytes]] = {}
+
+    def __call__(self, context: Mapping[str, str]) -> bytes:
+        """Return ``encode_context(fixed and context)``.
+
+        Raises:
+            TypeError: As `encode_context`.
+            ValueError: As `encode_context`, or ``context`` names a fixed key.
+        """
+        try:
+            holes, end = self._plans[tuple(context)]
+            pieces: list[bytes] = []
+            for before, key in holes:
+                value = context[key].encode()
+                pieces += (before, _LENGTHS[len(value)], value)
+        except (KeyError, IndexError, AttributeError, TypeError, UnicodeEncodeError):
+            return self._without_plan(context)
+        pieces.append(end)
+        return b"".join(pieces)
+
+    def join(self, context: Mapping[str, str]) -> dict[str, str]:
+        """Return the fixed pairs and ``context`` as one.
+
+        Raises:
+            TypeError: ``context`` is no mapping.
+            ValueError: ``context`` names a fixed key.
+        """
+        if not isinstance(context, Mapping):
+            encode_context(context)
+        twice = sorted(self._fixed.keys() & context.keys())
+        if twice:
+            message = f"the context already has {', '.join(twice)}: fixed by bind"
+            raise ValueError(message)
+        return self._fixed | dict(context)
+
+    def _without_plan(self, context: Mapping[str, str]) -> bytes:
+        joined = self.join(context)
+        encoded = encode_context(joined)
+        if len(self._plans) >= _PLANS_KEPT:
+            self._plans.clear()
+        holes: list[tuple[bytes, str]] = []
+        run = length(2 * len(joined))
+        for key in sorted(joined, key=str.encode):
+            run += length(len(key.encode())) + key.encode()
+            if key in self._fixed:
+                value = self._fixed[key].encode()
+                run += length(len(value)) + value
+            else:
+                holes.append((run, key))
+                run = b""
+        self._plans[tuple(context)] = (holes, run)
+        return encoded
 
 
 def _encode(text: str, what: str, least: int, most: int) -> bytes:

@@ -25,7 +25,17 @@ from securekit.wrappers._protocol import MAX_CIPHERTEXT_SIZE, WrappedKey
 from ._clock import format_time, parse_time
 from ._path import check_path
 
-__all__ = ["FORMAT", "MAX_KEYS", "MAX_RECIPIENTS", "MAX_SIZE", "KeyState", "KeyVersion", "KeyringDocument", "KeyringSecret", "SealedDocument"]
+__all__ = [
+    "FORMAT",
+    "MAX_KEYS",
+    "MAX_RECIPIENTS",
+    "MAX_SIZE",
+    "KeyState",
+    "KeyVersion",
+    "KeyringDocument",
+    "KeyringSecret",
+    "SealedDocument",
+]
 
 FORMAT = "securekit/keyring/1"
 MAX_SIZE = 2 * 1024 * 1024  # bytes of a document
@@ -282,11 +292,16 @@ def _recipient(value: Json) -> WrappedKey:
     _expect(
         isinstance(about, dict)
         and len(about) <= _MAX_ABOUT
-        and all(_NAME.fullmatch(name.replace("_", "-")) and isinstance(text, str) and len(text) <= _MAX_ABOUT_TEXT for name, text in about.items()),
+        and all(
+            _NAME.fullmatch(name.replace("_", "-")) and isinstance(text, str) and len(text) <= _MAX_ABOUT_TEXT
+            for name, text in about.items()
+        ),
         "has a description of a recipient that is out of bounds",
     )
     ciphertext = entry["ciphertext"]
-    _expect(isinstance(ciphertext, str) and 0 < len(ciphertext) <= -(-MAX_CIPHERTEXT_SIZE * 4 // 3), "has a wrapped key that is out of bounds")
+    _expect(
+        isinstance(ciphertext, str) and 0 < len(ciphertext) <= -(-MAX_CIPHERTEXT_SIZE * 4 // 3), "has a wrapped key that is out of bounds"
+    )
     return WrappedKey(
         wrapper=_text(entry["wrapper"], _NAME, "wrapper name"),
         key_ref=_text(entry["key_ref"], _REFERENCE, "key reference"),
@@ -311,6 +326,8 @@ def _key(value: Json) -> KeyVersion:
         sealed=None if entry["key"] is None else _bytes(entry["key"], _SEALED_KEY_SIZE),
     )
     _expect((key.sealed is None) == (key.state is KeyState.DESTROYED), "has a key whose bytes do not fit its state")
-    _expect((key.disabled is not None) == (key.state in {KeyState.DISABLED, KeyState.DESTROYED}), "has a key whose times do not fit its state")
+    _expect(
+        (key.disabled is not None) == (key.state in {KeyState.DISABLED, KeyState.DESTROYED}), "has a key whose times do not fit its state"
+    )
     _expect(key.promoted is not None or key.state is not KeyState.PRIMARY, "has a primary key that was never promoted")
     return key

@@ -61,7 +61,9 @@ class RecordKey(Secretive):
     def encrypt_each(self, items: Sequence[tuple[bytes, bytes]]) -> list[bytes]:
         """Return the record of each ``(plaintext, encoded context)``."""
         start = self._associated_data
-        return self._cipher.encrypt_each([(plaintext, start + length(len(context)) + context) for plaintext, context in items], prefix=self.header)
+        return self._cipher.encrypt_each(
+            [(plaintext, start + length(len(context)) + context) for plaintext, context in items], prefix=self.header
+        )
 
 
 def check_record(record: bytes) -> str:

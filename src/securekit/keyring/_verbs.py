@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is done with data: the verbs that a keyring and a bound keyring share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Literal, overload
+
+from securekit.exceptions import FormatError, KeyStateError, SecureKitError
+from securekit.secret import Secretive
+
+from . import _lifecycle as lifecycle
+from ._document import KeyState
+from ._event import Event, EventKind
+from ._live import unseal
+from ._record import HEADER_SIZE, MAX_SIZE, OVERHEAD, VERSION, check_record, from_text, to_text
+
+if TYPE_CHECKING:
+    from securekit._wire.pae import ContextEncoder
+
+    from ._live import KeyringSource, Live, LiveCache
+    from ._record import RecordKey
+
+__all__ = ["DataVerbs", "Items"]
+
+Items = Iterable[tuple[bytes, Mapping[str, str]]]
+
+
+class DataVerbs(Secretive):
+    """Encrypts under the primary key of a keyring, and decrypts under whichever of its keys a record names."""
+
+    __slots__ = ("_cache", "_encode", "_monotonic", "_source", "path")
+
+    def __init__(self, path: str, source: KeyringSource, cache: LiveCache, encode: ContextEncoder) -> None:
+        self.path = path
+        self._source = source
+        self._cache = cache
+        self._encode = encode
+        self._monotonic: Callable[[], float] = source.clock.monotonic
+
+    def encrypt(self, data: bytes, *, context: Mapping[str, str]) -> bytes:
+        """Return the record of ``data`` under the primary key: 77 bytes longer than ``data``.
+
+        Args:
+            data: 0 bytes to 64 MiB.
+            context: What the data belongs to, for example table, column and row id; authenticated, not stored, and needed
+                again to decrypt. At most 32 pairs; keys of 1 to 128, values of 0 to 4,096 bytes of UTF-8. ``{}`` is none.
+
+        Returns:
+            ``0x01 ‖ key id(4) ‖ nonce(24) ‖ commitment(32) ‖ ciphertext ‖ tag(16)``.
+
+        Raises:
+            TypeError: ``data`` is not bytes, or ``context`` no mapping of strings.
+            ValueError: ``data`` or ``context`` exceeds its bounds.
+            securekit.exceptions.KeyStateError: The primary is past its ``not_after``.
+            securekit.exceptions.KeyStoreError: The keyring could not be read for too long, or was rolled back.
+            securekit.exceptions.WrapperError: The KMS could not be asked for too long, or said no.
+        """
+        if type(data) is not bytes:
+            data = _as_bytes(data)
+        live = self._cache.live
+        if live is None or self._monotonic() >= live.attention_at:
+            live = self._cache.freshen()
+        if live.stop_at is not None:
+            self._check_not_after(live)
+        return live.primary.encrypt(data, self._encode(context))
+
+    def decrypt(self, token: bytes, *, context: Mapping[str, str]) -> bytes:
+        """Return the data of a record.
+
+        Args:
+            token: What `encrypt` returned.
+            context: Equal to the one given to `encrypt`.
+
+        Raises:
+            TypeError: ``token`` is not bytes, or ``context`` no mapping of strings.
+            ValueError: ``context`` exceeds its bounds.
+            securekit.exceptions.FormatError: ``token`` is no record.
+            securekit.exceptions.KeyNotFoundError: It names a key that is not in this keyring.
+            securekit.exceptions.KeyStateError: It names a key that is disabled or destroyed.
+            securekit.exceptions.DecryptionError: Wrong context, wrong keyring, or changed bytes.
+            securekit.exceptions.KeyStoreError: The keyring could not be read for too long, or was rolled back.
+            securekit.exceptions.WrapperError: The KMS could not be asked for too long, or said no.
+        """
+        live = self._cache.live
+        if live is None or self._monotonic() >= live.attention_at:
+            live = self._cache.freshen()
+        return self._key_of(token, live).decrypt(token, self._encode(context))
+
+    def encrypt_text(self, text: str, *, context: Mapping[str, str]) -> str:
+        """Return the record of ``text`` (as UTF-8) in its text form: ``sk1.`` and base64url. See `encrypt`."""
+        if not isinstance(text, str):
+            message = f"encrypt_text takes str, not {type(text).__name__}; bytes are encrypted by encrypt"
+            raise TypeError(message)
+        return to_text(self.encrypt(text.encode(), context=context))
+
+    def decrypt_text(self, token: str, *, context: Mapping[str, str]) -> str:
+        """Return the text of a record in its text form. See `decrypt`.
+
+        Raises:
+            securekit.exceptions.FormatError: ``token`` is not the text form of a record, or holds bytes that are not UTF-8.
+        """
+        data = self.decrypt(from_text(token), context=context)
+        try:
+            return data.decode()
+        except UnicodeDecodeError:
+            pass
+        message = "the record holds bytes that are not UTF-8 text; decode its base64url and use decrypt"
+        raise FormatError(message)
+
+    def encrypt_many(self, items: Items) -> list[bytes]:
+        """Return the record of each ``(data, context)``, in order and faster than `encrypt` one by one.
+
+        Raises:
+            TypeError, ValueError, securekit.exceptions.SecureKitError: As `encrypt`; then nothing is returned.
+        """
+        live = self._cache.current()
+        self._check_not_after(live)
+        encode = self._encode
+        return live.primary.encrypt_each([(data if type(data) is bytes else _as_bytes(data), encode(context)) for data, context in items])
+
+    @overload
+    def decrypt_many(self, items: Items, *, errors: Literal["raise"] = ...) -> list[bytes]: ...
+    @overload
+    def decrypt_many(self, items: Items, *, errors: Literal["return"]) -> list[bytes | SecureKitError]: ...
+    def decrypt_many(self, items: Items, *, errors: Literal["raise", "return"] = "raise") -> list[bytes] | list[bytes | SecureKitError]:
+        """Return the data of each ``(token, context)``, in order.
+
+        Args:
+            items: What `encrypt_many` returned, with the contexts.
+            errors: ``"raise"`` stops at the first failure; ``"return"`` puts the exception in the place of the data.
+
+        Raises:
+            TypeError, ValueError, securekit.exceptions.SecureKitError: As `decrypt`.
+        """
+        if errors not in {"raise", "return"}:
+            message = f'errors must be "raise" or "return", not {errors!r}'
+            raise ValueError(message)
+        live = self._cache.current()
+        encode, find = self._encode, self._key_of
+        opened: list[bytes | SecureKitError] = []
+        for token, context in items:
+            try:
+                opened.append(find(token, live).decrypt(token, encode(context)))
+            except SecureKitError as error:
+                if errors == "raise":
+                    raise
+                opened.append(error.with_traceback(None))
+        return opened
+
+    def needs_reencrypt(self, token: bytes | str) -> bool:
+        """Whether a record is under a key that is not the primary, so that encrypting it again would move it forward.
+
+        Args:
+            token: A record, or its text form. Only its header is read.
+
+        Raises:
+            securekit.exceptions.FormatError: ``token`` is no record.
+            securekit.exceptions.KeyNotFoundError: It names a key that is not in this keyring.
+        """
+        key_id = check_record(from_text(token) if isinstance(token, str) else token)
+        live = self._cache.current()
+        if live.opened.document.key(key_id) is None:
+            live = self._cache.reread(key_id)
+        return lifecycle.require(live.opened.document, key_id).state is not KeyState.PRIMARY
+
+    def _key_of(self, token: bytes, live: Live) -> RecordKey:
+        """Return the key that a record's header names."""
+        if type(token) is not bytes or token[:1] != VERSION or not OVERHEAD <= len(token) <= MAX_SIZE:
+            check_record(token)
+        key = live.keys.get(token[1:HEADER_SIZE])
+        if key is None:
+            key = self._find(token[1:HEADER_SIZE], live)
+        if key is not live.primary:
+            self._source.emit(Event(EventKind.OLD_KEY_USED, self.path, key.key_id))
+        return key
+
+    def _find(self, raw_id: bytes, live: Live) -> RecordKey:
+        """Open a key version that this process has not used yet; look for one it does not know in the store."""
+        key_id = raw_id.hex()
+        if live.opened.document.key(key_id) is None:
+            live = self._cache.reread(key_id)
+        version = lifecycle.require(live.opened.document, key_id)
+        if version.state in {KeyState.DISABLED, KeyState.DESTROYED}:
+            hint = f"; bring it back with: securekit keys enable {self.path}@{key_id}" if version.state is KeyState.DISABLED else ""
+            message = f"{self.path}@{key_id} is {version.state} and does not decrypt{hint}"
+            raise KeyStateError(message)
+        return live.keys.setdefault(raw_id, unseal(live.opened, version))
+
+    def _check_not_after(self, live: Live) -> None:
+        if live.stop_at is not None and self._source.clock.time() >= live.stop_at:
+            key_id = live.opened.document.primary.id
+            message = (
+                f"{self.path}@{key_id} is past its not_after and no longer encrypts; make a new key with: securekit keys rotate {self.path}"
+            )
+            raise KeyStateError(message)
+
+
+def _as_bytes(data: object) -> bytes:
+    if isinstance(data, bytes | bytearray | memoryview):
+        return bytes(data)
+    hint = "; text is encrypted by encrypt_text" if isinstance(data, str) else ""
+    message = f"data must be bytes, not {type(data).__name__}{hint}"
+    raise TypeError(message)

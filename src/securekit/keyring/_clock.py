@@ -30,8 +30,8 @@ class SystemClock:
 
     __slots__ = ()
 
-    time = staticmethod(time.time)
     monotonic = staticmethod(time.monotonic)
+    time = staticmethod(time.time)
 
 
 def format_time(seconds: int) -> str:

@@ -20,7 +20,7 @@ from securekit.wrappers import WrappedKey
 
 from ._document import ID_SIZE, KEY_ID_SIZE, MAX_KEYS, KeyringDocument, KeyringSecret, KeyState, KeyVersion
 
-__all__ = ["destroy", "disable", "enable", "new_document", "new_secret", "promote", "renew_secret", "require", "rotate"]
+__all__ = ["destroy", "disable", "enable", "mark_due", "new_document", "new_secret", "promote", "renew_secret", "require", "rotate"]
 
 
 def new_secret() -> KeyringSecret:
@@ -145,6 +145,11 @@ def renew_secret(document: KeyringDocument, old: KeyringSecret, new: KeyringSecr
         for key in document.keys
     )
     return replace(document, keys=keys, recipients=recipients)
+
+
+def mark_due(document: KeyringDocument, key_ids: set[str]) -> KeyringDocument:
+    """Return the document with these keys marked: what they encrypted shall be re-encrypted."""
+    return replace(document, keys=tuple(replace(key, due=True) if key.id in key_ids else key for key in document.keys))
 
 
 def require(document: KeyringDocument, key_id: str) -> KeyVersion:

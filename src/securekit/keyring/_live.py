@@ -158,6 +158,15 @@ class LiveCache(Secretive):
                 self.live = live = self._load(live, renew=False)
         return live or self.current()
 
+    def is_fresh(self) -> bool:
+        """Whether `current` would do no I/O."""
+        return self.live is not None and self._monotonic() < self.live.attention_at
+
+    def forget(self) -> None:
+        """Drop what is known: the keyring was deleted."""
+        with self._mutex():
+            self.live = None
+
     def refresh(self) -> None:
         """Read the document and ask the KMS now, whatever the age of what is known."""
         with self._mutex():

@@ -32,17 +32,16 @@ class RecordKey(Secretive):
         key: 32 bytes.
         path: The keyring's path.
         key_id: 8 hexadecimal digits.
-        purpose: The first part of the associated data; ``"securekit/record/1"`` for data.
     """
 
     __slots__ = ("_associated_data", "_cipher", "header", "key_id")
 
-    def __init__(self, key: bytes, *, path: str, key_id: str, purpose: str = "securekit/record/1") -> None:
+    def __init__(self, key: bytes, *, path: str, key_id: str) -> None:
         self._cipher = KcXaes256Gcm(key)
         self.key_id = key_id
         self.header = VERSION + bytes.fromhex(key_id)
-        # pae([purpose, path, header, context]) up to the length of the context.
-        self._associated_data = length(4) + pae([purpose, path, self.header])[8:]
+        # pae(["securekit/record/1", path, header, context]) up to the length of the context.
+        self._associated_data = length(4) + pae(["securekit/record/1", path, self.header])[8:]
 
     @property
     def units_used(self) -> int:
@@ -57,6 +56,14 @@ class RecordKey(Secretive):
     def decrypt(self, record: bytes, context: bytes) -> bytes:
         """Return the plaintext of ``record``, whose header was checked and names this key."""
         return self._cipher.decrypt(record, self._associated_data + length(len(context)) + context, offset=HEADER_SIZE)
+
+    def encrypt_as(self, plaintext: bytes, associated_data: bytes) -> bytes:
+        """Return a record with associated data of another kind than that of data: for `KeyringWrapper`."""
+        return self._cipher.encrypt(plaintext, associated_data, prefix=self.header)
+
+    def decrypt_as(self, record: bytes, associated_data: bytes) -> bytes:
+        """Return the plaintext of what `encrypt_as` returned."""
+        return self._cipher.decrypt(record, associated_data, offset=HEADER_SIZE)
 
     def encrypt_each(self, items: Sequence[tuple[bytes, bytes]]) -> list[bytes]:
         """Return the record of each ``(plaintext, encoded context)``."""

@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One daemon thread per store, started when the first job comes, so that nobody who encrypts has to wait for I/O."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from queue import Empty, SimpleQueue
+from threading import Thread
+
+from securekit._primitives.process import process
+
+__all__ = ["Background"]
+
+_IDLE = 10.0  # seconds after which the thread ends
+_log = logging.getLogger("securekit")
+
+
+class Background:
+    """Runs jobs one after the other. A forked child starts a thread of its own, without the parent's jobs."""
+
+    __slots__ = ("_jobs", "_process", "_thread")
+
+    def __init__(self) -> None:
+        self._jobs: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._thread: Thread | None = None
+        self._process = process.token
+
+    def run(self, job: Callable[[], None]) -> None:
+        """Run ``job`` soon."""
+        if self._process is not process.token:
+            self._jobs, self._thread, self._process = SimpleQueue(), None, process.token
+        self._jobs.put(job)
+        with process.lock:
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = Thread(target=self._work, args=(self._jobs,), name="securekit-refresh", daemon=True)
+                self._thread.start()
+
+    def _work(self, jobs: SimpleQueue[Callable[[], None]]) -> None:
+        while True:
+            try:
+                job = jobs.get(timeout=_IDLE)
+            except Empty:
+                with process.lock:
+                    if jobs.empty():
+                        self._thread = None
+                        return
+                continue
+            try:
+                job()
+            except Exception:  # noqa: BLE001 - a job must not end the thread that all jobs share
+                _log.exception("a refresh in the background failed")

@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A keyring as KEK of others: a region's KEK wraps a tenant's keyring, which wraps millions of keys without a network call."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextvars import ContextVar
+from typing import TYPE_CHECKING
+
+from securekit._wire.pae import pae
+from securekit.exceptions import (
+    DecryptionError,
+    FormatError,
+    KeyNotFoundError,
+    KeyStateError,
+    KeyStoreError,
+    KeyStoreUnavailableError,
+    WrapperDeniedError,
+    WrapperError,
+    WrapperUnavailableError,
+)
+from securekit.secret import Secretive
+from securekit.wrappers import WrappedKey
+from securekit.wrappers._protocol import MAX_CIPHERTEXT_SIZE, open_package, seal_package, unwrap_each, wrap_each
+
+from ._live import unseal
+from ._record import check_record
+
+if TYPE_CHECKING:
+    from securekit.wrappers import Binding
+
+    from ._keyring import Keyring
+    from ._live import Live
+
+__all__ = ["MAX_DEPTH", "KeyringWrapper"]
+
+MAX_DEPTH = 4  # keyrings above a keyring
+
+_climbing: ContextVar[tuple[str, ...]] = ContextVar("_climbing", default=())
+"""The paths between the keyring that is being opened and the KEK; constant between calls."""
+
+
+class KeyringWrapper(Secretive):
+    """Wraps keys under the primary key of another keyring, and unwraps with whichever of its keys was used.
+
+    Destroying the keyring, or its keys, makes everything under it unreadable at once.
+
+    Args:
+        keyring: The parent. Its own KEK may again be a keyring, up to four levels; cycles are refused.
+    """
+
+    __slots__ = ("_keyring",)
+
+    name = "keyring"
+    outsiders_can_wrap = False
+
+    def __init__(self, keyring: Keyring) -> None:
+        self._keyring = keyring
+
+    @property
+    def key_ref(self) -> str:
+        """The full name of the parent's primary key: ``path@key id``."""
+        return f"{self._keyring.path}@{self._keyring.primary().id}"
+
+    @property
+    def depth(self) -> int:
+        """How many keyrings stand between what is wrapped here and a KEK of another kind."""
+        return self._keyring.depth + 1
+
+    def opens(self, wrapped: WrappedKey) -> bool:
+        """Whether ``wrapped`` names any key of the parent keyring."""
+        return wrapped.wrapper == self.name and wrapped.key_ref.rpartition("@")[0] == self._keyring.path
+
+    def wrap(self, key: bytes, binding: Binding) -> WrappedKey:
+        """Wrap ``key`` (32 bytes) as a record of the package, with associated data that no record of data has.
+
+        Raises:
+            securekit.exceptions.WrapperError: More than four keyrings would stand above each other, or in a circle; or the
+                parent cannot be used.
+        """
+        live = self._parent()
+        record_key = live.primary
+        package = seal_package(key, binding)
+        sealed = record_key.encrypt_as(package, _associated_data(self._keyring.path, record_key.header))
+        return WrappedKey(self.name, f"{self._keyring.path}@{record_key.key_id}", sealed)
+
+    def unwrap(self, wrapped: WrappedKey, binding: Binding) -> bytes:
+        """Return the 32-byte key.
+
+        Raises:
+            securekit.exceptions.DecryptionError: It was not wrapped under the parent for ``binding``.
+            securekit.exceptions.FormatError: The ciphertext is no record.
+            securekit.exceptions.WrapperDeniedError: The parent, or the key in it, is disabled, destroyed or deleted.
+            securekit.exceptions.WrapperUnavailableError: The parent cannot be reached now.
+        """
+        if len(wrapped.ciphertext) > MAX_CIPHERTEXT_SIZE:
+            message = f"a wrapped key has at most {MAX_CIPHERTEXT_SIZE} bytes"
+            raise FormatError(message)
+        key_id = check_record(wrapped.ciphertext)
+        if not self.opens(wrapped) or wrapped.key_ref.rpartition("@")[2] != key_id:
+            raise DecryptionError
+        live = self._parent()
+        try:
+            record_key = self._keyring._find(bytes.fromhex(key_id), live)  # noqa: SLF001 - the parent's key by its id
+        except (KeyNotFoundError, KeyStateError) as error:
+            message = f"the key {wrapped.key_ref} that this was wrapped under is gone or disabled"
+            raise WrapperDeniedError(message) from error
+        package = record_key.decrypt_as(wrapped.ciphertext, _associated_data(self._keyring.path, record_key.header))
+        return open_package(package, binding)
+
+    def wrap_many(self, items: Iterable[tuple[bytes, Binding]]) -> list[WrappedKey]:
+        """Wrap each ``(key, binding)``."""
+        return wrap_each(self, items)
+
+    def unwrap_many(self, items: Iterable[tuple[WrappedKey, Binding]]) -> list[bytes]:
+        """Unwrap each ``(wrapped, binding)``."""
+        return unwrap_each(self, items)
+
+    def __repr__(self) -> str:
+        """Name the parent's path."""
+        return f"<KeyringWrapper {self._keyring.path}>"
+
+    def _parent(self) -> Live:
+        """Return the parent, opened, having checked that the way up ends."""
+        path = self._keyring.path
+        above = _climbing.get()
+        if path in above or len(above) >= MAX_DEPTH:
+            how = "stand above each other in a circle" if path in above else f"stand above each other more than {MAX_DEPTH} deep"
+            message = f"keyrings {how}: {' → '.join((*above, path))}"
+            raise WrapperError(message)
+        token = _climbing.set((*above, path))
+        try:
+            live = self._keyring._cache.current()  # noqa: SLF001 - the parent
+            if self.depth > MAX_DEPTH:
+                message = f"{path} has {self.depth - 1} keyrings above it already; at most {MAX_DEPTH} stand above each other"
+                raise WrapperError(message)
+        except KeyStoreUnavailableError as error:
+            message = f"the keyring {path} that holds the KEK cannot be read now"
+            raise WrapperUnavailableError(message) from error
+        except (KeyNotFoundError, KeyStoreError) as error:
+            message = f"the keyring {path} that holds the KEK is gone or refused"
+            raise WrapperDeniedError(message) from error
+        finally:
+            _climbing.reset(token)
+        return live
+
+
+def _associated_data(path: str, header: bytes) -> bytes:
+    return pae(["securekit/wrap/keyring/1", path, header])

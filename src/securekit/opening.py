@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Stores and wrappers from names, as they stand in environment variables, command lines and configuration.
+
+=======================  =============================================================================================
+store                    what it is
+=======================  =============================================================================================
+``file:keys/``           `securekit.FileKeyStore` in that directory
+``memory:``              `securekit.MemoryKeyStore`
+=======================  =============================================================================================
+
+=======================  =============================================================================================
+wrapper                  what it is
+=======================  =============================================================================================
+``local:root.key``       `securekit.LocalWrapper`, the key in that file
+``passphrase:FILE``      `securekit.PassphraseWrapper`, the passphrase in that file (guarded like a key file)
+``passphrase:``          the same, asked for at a prompt
+``cert:ops.pem``         `securekit.CertificateWrapper`: wraps with the certificate in that PEM file. To unwrap as well,
+                         add ``?key=ops.key``. A file that ends in ``.p12`` or ``.pfx`` holds both (PKCS#12).
+=======================  =============================================================================================
+
+Options follow a question mark, joined by ``&``: ``label=eu`` (local, passphrase), ``key=``, ``password-file=`` (of an
+encrypted private key) and ``ca=`` (certificates to chain to). No secret ever stands in a name.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl
+
+
+if TYPE_CHECKING:
+    from securekit.keyring import KeyStore
+    from securekit.wrappers import KeyWrapper
+
+__all__ = ["STORE_VARIABLE", "WRAP_VARIABLE", "open_store", "open_wrapper"]
+
+STORE_VARIABLE = "SECUREKIT_STORE"
+WRAP_VARIABLE = "SECUREKIT_WRAP"
+
+AskPassphrase = Callable[[str], str]
+"""Asks a person for the secret that the given text describes."""
+
+
+def open_store(
+    url: str | None = None,
+    *,
+    wrap: str | KeyWrapper | Sequence[str | KeyWrapper] | None = None,
+    also_open: str | KeyWrapper | Sequence[str | KeyWrapper] = (),
+    ask: AskPassphrase | None = None,
+    environ: Mapping[str, str] | None = None,
+    **options: object,
+) -> KeyStore:
+    """Return the store that ``url`` names, with the wrappers that ``wrap`` names.
+
+    Args:
+        url: For example ``file:keys/``; None takes ``SECUREKIT_STORE`` from the environment.
+        wrap: One name or wrapper, or several, for example ``local:root.key``; None takes ``SECUREKIT_WRAP``, in which
+            several names are separated by white space.
+        also_open: What may open documents as well; see `securekit.KeyStore`.
+        ask: Asks for a passphrase; the terminal's prompt if None.
+        environ: Instead of ``os.environ``.
+        options: As `securekit.KeyStore`: ``refresh``, ``stale_if_error``, ``on_event`` …
+
+    Raises:
+        ValueError: A name has another form, or is missing.
+        securekit.exceptions.KeyFileError: A key file is missing or not guarded.
+    """
+    variables = os.environ if environ is None else environ
+    url = url or variables.get(STORE_VARIABLE)
+    if not url:
+        message = f"which keystore? Give a name such as file:keys/, or set {STORE_VARIABLE}"
+        raise ValueError(message)
+    names = wrap if wrap is not None else variables.get(WRAP_VARIABLE, "").split()
+    wrappers = _open_wrappers(names, ask)
+    if not wrappers:
+        message = f"which KEK? Give a name such as local:root.key, or set {WRAP_VARIABLE}"
+        raise ValueError(message)
+    kind, _, rest = url.partition(":")
+    extra: dict[str, object] = {"wrapper": wrappers, "also_open": _open_wrappers(also_open, ask), **options}
+    if kind == "file" and rest:
+        from securekit.keyring import FileKeyStore  # noqa: PLC0415 - each kind loads what it needs
+
+        return FileKeyStore(Path(rest), **extra)  # type: ignore[arg-type]
+    if kind == "memory" and not rest:
+        from securekit.keyring import MemoryKeyStore  # noqa: PLC0415
+
+        return MemoryKeyStore(**extra)  # type: ignore[arg-type]
+    message = f"{url!r} names no keystore: file:DIRECTORY or memory:"
+    raise ValueError(message)
+
+
+def open_wrapper(name: str, *, ask: AskPassphrase | None = None) -> KeyWrapper:
+    """Return the wrapper that ``name`` names, for example ``local:root.key?label=eu``.
+
+    Raises:
+        ValueError: ``name`` has another form.
+        securekit.exceptions.KeyFileError: A key file is missing or not guarded.
+        securekit.exceptions.CertificateError: A certificate is of a kind that is not used.
+    """
+    kind, colon, rest = name.partition(":")
+    target, _, query = rest.partition("?")
+    try:
+        options = dict(parse_qsl(query, strict_parsing=bool(query), max_num_fields=8))
+    except ValueError:
+        message = f"the options of {name!r} are not of the form ?name=value&name=value"
+        raise ValueError(message) from None
+    if kind == "local" and target:
+        _allow(name, options, {"label"})
+        from securekit.wrappers import LocalWrapper  # noqa: PLC0415 - each kind loads what it needs
+
+        return LocalWrapper.from_file(target, **options)
+    if kind == "passphrase" and colon:
+        _allow(name, options, {"label"})
+        from securekit.wrappers import PassphraseWrapper  # noqa: PLC0415
+
+        return PassphraseWrapper(_secret_text(target) if target else (ask or _ask)("passphrase of the keystore"), **options)
+    if kind == "cert" and target:
+        _allow(name, options, {"key", "password-file", "ca"})
+        return _open_certificate(target, options)
+    message = f"{name!r} names no wrapper: local:FILE, passphrase:, passphrase:FILE or cert:FILE"
+    raise ValueError(message)
+
+
+def _open_wrappers(names: str | KeyWrapper | Sequence[str | KeyWrapper], ask: AskPassphrase | None) -> tuple[KeyWrapper, ...]:
+    several = [names] if isinstance(names, str) or not isinstance(names, Sequence) else names
+    return tuple(open_wrapper(name, ask=ask) if isinstance(name, str) else name for name in several)
+
+
+def _open_certificate(target: str, options: Mapping[str, str]) -> KeyWrapper:
+    from securekit.wrappers import CertificateWrapper  # noqa: PLC0415 - X.509 takes its time to load
+
+    password = _secret_text(options["password-file"]) if "password-file" in options else None
+    if target.endswith((".p12", ".pfx")):
+        return CertificateWrapper.from_files(cert=target, password=password, ca=options.get("ca"))
+    return CertificateWrapper.from_files(cert=target, key=options.get("key"), password=password, ca=options.get("ca"))
+
+
+def _allow(name: str, options: Mapping[str, str], allowed: set[str]) -> None:
+    unknown = sorted(options.keys() - allowed)
+    if unknown:
+        message = f"{name!r} has the unknown option {unknown[0]!r}; allowed are {', '.join(sorted(allowed))}"
+        raise ValueError(message)
+
+
+def _secret_text(path: str) -> str:
+    from securekit._wire.key_files import read_key_file  # noqa: PLC0415
+
+    return read_key_file(path).decode().removesuffix("\n")
+
+
+def _ask(what: str) -> str:
+    from getpass import getpass  # noqa: PLC0415
+
+    return getpass(f"{what}: ")

@@ -34,6 +34,7 @@ __all__ = [
     "KeyStoreError",
     "KeyStoreUnavailableError",
     "SecureKitError",
+    "SecurityWarning",
     "WrapperDeniedError",
     "WrapperError",
     "WrapperUnavailableError",
@@ -97,3 +98,7 @@ class WrapperUnavailableError(WrapperError):
 
 class WrapperDeniedError(WrapperError):
     """The holder of the KEK said no. Never retried, and never answered from a stale cache."""
+
+
+class SecurityWarning(UserWarning):
+    """Something works, and is weaker than it should be. Not part of the tree: it is never raised by default."""

@@ -14,12 +14,9 @@ wrapper                  what it is
 ``local:root.key``       `securekit.LocalWrapper`, the key in that file
 ``passphrase:FILE``      `securekit.PassphraseWrapper`, the passphrase in that file (guarded like a key file)
 ``passphrase:``          the same, asked for at a prompt
-``cert:ops.pem``         `securekit.CertificateWrapper`: wraps with the certificate in that PEM file. To unwrap as well,
-                         add ``?key=ops.key``. A file that ends in ``.p12`` or ``.pfx`` holds both (PKCS#12).
 =======================  =============================================================================================
 
-Options follow a question mark, joined by ``&``: ``label=eu`` (local, passphrase), ``key=``, ``password-file=`` (of an
-encrypted private key) and ``ca=`` (certificates to chain to). No secret ever stands in a name.
+The option ``label=eu`` follows a question mark. No secret ever stands in a name.
 """
 
 from __future__ import annotations
@@ -98,7 +95,6 @@ def open_wrapper(name: str, *, ask: AskPassphrase | None = None) -> KeyWrapper:
     Raises:
         ValueError: ``name`` has another form.
         securekit.exceptions.KeyFileError: A key file is missing or not guarded.
-        securekit.exceptions.CertificateError: A certificate is of a kind that is not used.
     """
     kind, colon, rest = name.partition(":")
     target, _, query = rest.partition("?")
@@ -117,25 +113,13 @@ def open_wrapper(name: str, *, ask: AskPassphrase | None = None) -> KeyWrapper:
         from securekit.wrappers import PassphraseWrapper  # noqa: PLC0415
 
         return PassphraseWrapper(_secret_text(target) if target else (ask or _ask)("passphrase of the keystore"), **options)
-    if kind == "cert" and target:
-        _allow(name, options, {"key", "password-file", "ca"})
-        return _open_certificate(target, options)
-    message = f"{name!r} names no wrapper: local:FILE, passphrase:, passphrase:FILE or cert:FILE"
+    message = f"{name!r} names no wrapper: local:FILE, passphrase: or passphrase:FILE"
     raise ValueError(message)
 
 
 def _open_wrappers(names: str | KeyWrapper | Sequence[str | KeyWrapper], ask: AskPassphrase | None) -> tuple[KeyWrapper, ...]:
     several = [names] if isinstance(names, str) or not isinstance(names, Sequence) else names
     return tuple(open_wrapper(name, ask=ask) if isinstance(name, str) else name for name in several)
-
-
-def _open_certificate(target: str, options: Mapping[str, str]) -> KeyWrapper:
-    from securekit.wrappers import CertificateWrapper  # noqa: PLC0415 - X.509 takes its time to load
-
-    password = _secret_text(options["password-file"]) if "password-file" in options else None
-    if target.endswith((".p12", ".pfx")):
-        return CertificateWrapper.from_files(cert=target, password=password, ca=options.get("ca"))
-    return CertificateWrapper.from_files(cert=target, key=options.get("key"), password=password, ca=options.get("ca"))
 
 
 def _allow(name: str, options: Mapping[str, str], allowed: set[str]) -> None:

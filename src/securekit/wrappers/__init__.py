@@ -9,18 +9,13 @@ from ._local import LocalWrapper
 from ._protocol import Binding, KeyWrapper, WrappedKey
 
 if TYPE_CHECKING:
-    from ._certificate import CertificateWrapper
-    from ._identity import Identity, new_identity
     from ._passphrase import PassphraseWrapper
 
-__all__ = ["Binding", "CertificateWrapper", "Identity", "KeyWrapper", "LocalWrapper", "PassphraseWrapper", "WrappedKey", "new_identity"]
+__all__ = ["Binding", "KeyWrapper", "LocalWrapper", "PassphraseWrapper", "WrappedKey"]
 
 # Argon2 and X.509 are loaded by whoever uses them: they would double the time that the import takes.
 _LAZY = {
-    "CertificateWrapper": "_certificate",
-    "Identity": "_identity",
     "PassphraseWrapper": "_passphrase",
-    "new_identity": "_identity",
 }
 
 

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What you need to test code that uses securekit: a store in memory, a clock to turn, a KEK that fails.
 
-As a pytest plugin, ``pytest_plugins = ["securekit.testing"]`` in ``conftest.py`` gives the fixtures
-``securekit_clock`` and ``securekit_store``.
+`securekit.testing.fixtures` has the same as fixtures for pytest.
 """
 
 from __future__ import annotations

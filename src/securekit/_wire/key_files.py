@@ -83,14 +83,18 @@ def _judge(name: Path, real: Path, facts: os.stat_result, *, read_only: bool) ->
         message = f"the key file {name} is not a regular file"
         raise KeyFileError(message)
     if facts.st_nlink != 1:
-        message = f"the key file {name} has {facts.st_nlink} hard links, so that another name leads to the key; copy it to a file of its own"
+        message = (
+            f"the key file {name} has {facts.st_nlink} hard links, so that another name leads to the key; copy it to a file of its own"
+        )
         raise KeyFileError(message)
     if read_only and _SECRETS in real.parents and not mode & _WRITABLE:
         if mode & stat.S_IRWXO:
             warnings.warn(f"{name} is readable by every user of this machine", SecurityWarning, stacklevel=4)
         return
     if facts.st_uid not in {0, os.geteuid()}:
-        message = f"the key file {name} is owned by user {facts.st_uid}, neither root nor the caller; repair it with: chown {os.geteuid()} {name}"
+        message = (
+            f"the key file {name} is owned by user {facts.st_uid}, neither root nor the caller; repair it with: chown {os.geteuid()} {name}"
+        )
         raise KeyFileError(message)
     if not mode & _OTHERS:
         return
@@ -103,4 +107,4 @@ def _judge(name: Path, real: Path, facts: os.stat_result, *, read_only: bool) ->
 
 def _is_credential(real: Path) -> bool:
     directory = os.environ.get("CREDENTIALS_DIRECTORY")
-    return bool(directory) and Path(os.path.abspath(directory)) in real.parents  # noqa: PTH100
+    return directory is not None and directory != "" and Path(os.path.abspath(directory)) in real.parents  # noqa: PTH100

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``securekit demo``: the main job on real input, each step with the call that does it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import tempfile
+from importlib.resources import files
+from pathlib import Path
+
+import click
+
+from securekit.exceptions import SecureKitError
+from securekit.keyring import FileKeyStore, Keyring
+from securekit.wrappers import LocalWrapper
+
+from ._ui import fail, handled
+
+__all__ = ["demo"]
+
+_FIELDS = ("name", "iban", "email")
+
+
+@click.command()
+@click.option(
+    "--dir",
+    "directory",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Work in this new or empty folder; a temporary one if not given.",
+)
+@handled
+def demo(directory: Path | None) -> None:
+    """Show the main job on real input: a KEK, a keyring per account, encrypted rows, a rotation, and what an attacker gets.
+
+    Everything stays in a folder that is printed, to be looked at.
+    """
+    folder = directory or Path(tempfile.mkdtemp(prefix="securekit-demo-"))
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if any(folder.iterdir()):
+        fail(f"{folder} is not empty", hint="choose another folder with --dir")
+    click.echo(f"Working in {folder}\n")
+    _Demo(folder).run()
+    click.echo(f"\nLook around: {folder}")
+
+
+class _Demo:
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._step = 0
+        self._failures = 0
+        text = files("securekit._cli").joinpath("customers.csv").read_text("utf-8")
+        self._rows = list(csv.DictReader(io.StringIO(text)))
+
+    def run(self) -> None:
+        self._say("Make a KEK, in a file that only we can read", "securekit keys new-kek root.key", "LocalWrapper.generate('root.key')")
+        kek = LocalWrapper.generate(self._folder / "root.key")
+        self._tell(f"root.key holds the KEK {kek.key_ref}")
+
+        self._say(
+            "Make a keyring per account", "securekit keys create eu/acme/customers", "store.keyring('eu/acme/customers', create=True)"
+        )
+        store = FileKeyStore(self._folder / "keys", wrapper=kek)
+        rings = {row["account"]: store.keyring(f"eu/{row['account']}/customers", create=True) for row in self._rows}
+        for ring in rings.values():
+            self._tell(f"{ring.path} has the primary key {ring.primary().id}")
+
+        self._say(
+            "Encrypt the customers, field by field, each bound to its table, column and row",
+            "securekit encrypt customers.csv --keyring 'eu/{account}/customers' --column iban --context 'id={id}'",
+            "ring.encrypt_text(iban, context={'table': 'customers', 'column': 'iban', 'id': '1001'})",
+        )
+        sealed = [
+            row | {field: rings[row["account"]].encrypt_text(row[field], context=_context(row, field)) for field in _FIELDS}
+            for row in self._rows
+        ]
+        self._save("customers.csv", self._rows)
+        self._save("customers.sealed.csv", sealed)
+        self._tell(f"{len(sealed)} rows, {len(sealed) * len(_FIELDS)} fields; for example {sealed[0]['iban'][:40]}…")
+
+        self._say("Rotate: a new primary key; older ones go on to decrypt", "securekit keys rotate eu/acme/customers", "ring.rotate()")
+        acme = rings["acme"]
+        self._tell(f"acme's primary key is now {acme.rotate().id}")
+        opened = [acme.decrypt_text(row["iban"], context=_context(row, "iban")) for row in sealed if row["account"] == "acme"]
+        self._check(opened == [row["iban"] for row in self._rows if row["account"] == "acme"], "all old ciphertexts still open")
+        due = sum(rings[row["account"]].needs_reencrypt(row[field]) for row in sealed for field in _FIELDS)
+        self._check(due == len(opened) * len(_FIELDS), f"{due} fields are due for re-encryption: all of acme's, and nobody else's")
+
+        self._say("What an attacker gets", "securekit decrypt …", "ring.decrypt_text(token, context=…)")
+        row, token = self._rows[0], sealed[0]["iban"]
+        self._refused("a wrong context (another row)", acme, token, _context(self._rows[1], "iban"))
+        self._refused("a flipped bit", acme, _flip(token), _context(row, "iban"))
+        self._refused("another account's keyring", rings["globex"], token, _context(row, "iban"))
+
+        if self._failures:
+            fail(f"{self._failures} steps of the demo did not do what they should")
+
+    def _say(self, what: str, command: str, call: str) -> None:
+        self._step += 1
+        click.echo(f"{self._step}. {what}\n   $ {command}\n   >>> {call}")
+
+    def _tell(self, text: str) -> None:
+        click.echo(f"   {text}")
+
+    def _check(self, holds: bool, promise: str) -> None:  # noqa: FBT001 - reads as an assertion
+        self._failures += not holds
+        self._tell(f"{'ok' if holds else 'NOT SO'}: {promise}")
+
+    def _refused(self, what: str, ring: Keyring, token: str, context: dict[str, str]) -> None:
+        try:
+            ring.decrypt_text(token, context=context)
+        except SecureKitError as error:
+            self._check(True, f"{what}: {type(error).__name__}: {error}")  # noqa: FBT003 - reads as an assertion
+        else:
+            self._check(False, f"{what} is refused")  # noqa: FBT003 - reads as an assertion
+
+    def _save(self, name: str, rows: list[dict[str, str]]) -> None:
+        with (self._folder / name).open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
+
+
+def _context(row: dict[str, str], field: str) -> dict[str, str]:
+    return {"table": "customers", "column": field, "id": row["id"]}
+
+
+def _flip(token: str) -> str:
+    middle = len(token) // 2
+    return token[:middle] + ("A" if token[middle] != "A" else "B") + token[middle + 1 :]

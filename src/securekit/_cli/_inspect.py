@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``securekit inspect``: what a message is."""
+
+from __future__ import annotations
+
+from typing import BinaryIO
+
+import click
+
+from securekit.keyring import inspect as inspect_message
+
+from ._options import as_json
+from ._ui import handled, print_json
+
+__all__ = ["inspect"]
+
+_MAX_READ = 64 * 1024 * 1024 + 4096  # bytes: the longest record
+
+
+@click.command()
+@click.argument("file", type=click.File("rb"), default="-")
+@as_json
+@handled
+def inspect(file: BinaryIO, *, as_json: bool) -> None:
+    """Say what the message in FILE (or stdin) is: kind, key, recipients, sizes. No secret is needed; nothing is proven."""
+    found = inspect_message(file.read(_MAX_READ).removesuffix(b"\n"))
+    facts = {
+        "kind": found.kind,
+        "format": found.format,
+        "size": found.size,
+        "plaintext_size": found.plaintext_size,
+        "key_id": found.key_id,
+        "path": found.path,
+        "keyring_id": found.keyring_id,
+        "revision": found.revision,
+        "key_count": found.key_count,
+        "recipients": [{"wrapper": copy.wrapper, "key_ref": copy.key_ref, "about": dict(copy.about)} for copy in found.recipients] or None,
+    }
+    present = {name: value for name, value in facts.items() if value is not None}
+    if as_json:
+        print_json(present)
+        return
+    for name, value in present.items():
+        click.echo(f"{name}: {value}")

@@ -27,7 +27,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 
-
 if TYPE_CHECKING:
     from securekit.keyring import KeyStore
     from securekit.wrappers import KeyWrapper

@@ -23,7 +23,6 @@ from securekit.secret import Secretive
 from securekit.wrappers import WrappedKey
 from securekit.wrappers._protocol import MAX_CIPHERTEXT_SIZE, open_package, seal_package, unwrap_each, wrap_each
 
-from ._live import unseal
 from ._record import check_record
 
 if TYPE_CHECKING:

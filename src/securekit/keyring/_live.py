@@ -72,7 +72,7 @@ class Live(Secretive):
 
     __slots__ = ("attention_at", "checked_at", "failing", "keys", "opened", "opened_at", "primary", "stop_at", "ttl")
 
-    def __init__(  # noqa: PLR0913 - a plain record
+    def __init__(
         self, opened: Opened, *, keys: dict[bytes, RecordKey], primary: RecordKey, checked_at: float, opened_at: float, ttl: float
     ) -> None:
         self.opened = opened

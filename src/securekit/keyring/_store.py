@@ -65,7 +65,7 @@ class KeyStore(Secretive):
         ValueError: A number is out of bounds.
     """
 
-    def __init__(  # noqa: PLR0913 - one keyword each, all with defaults
+    def __init__(
         self,
         storage: DocumentStorage,
         *,
@@ -200,7 +200,7 @@ class KeyStore(Secretive):
             securekit.exceptions.SecureKitError: As `keyring`, of either store.
         """
         opened = self.load(check_path(path), None, Trust(recover=recover), renew=True)
-        return other_store._adopt(opened)  # noqa: SLF001 - another store
+        return other_store._adopt(opened)
 
     def backup(self, path: str) -> bytes:
         """Return the document of a keyring, to be kept anywhere: whoever holds none of its KEKs cannot read its keys.

@@ -100,7 +100,7 @@ def wrap_secret(secret: KeyringSecret, document: KeyringDocument, wrappers: Sequ
 
 def describe(name: str, key_ref: str) -> str:
     """Return a recipient as people read it: ``local 0bac1fe1ddce8316``; a long reference is cut."""
-    reference = key_ref if len(key_ref) <= 40 or name == "keyring" else f"{key_ref[:16]}…"  # noqa: PLR2004 - a line's worth
+    reference = key_ref if len(key_ref) <= 40 or name == "keyring" else f"{key_ref[:16]}…"
     return f"{name} {reference}".rstrip()
 
 

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a keyring promises to those who encrypt with it."""
+
+from __future__ import annotations
+
+import pytest
+
+from securekit.exceptions import DecryptionError, FormatError, KeyNotFoundError, KeyStateError
+from securekit.keyring import KeyState, MemoryKeyStore
+from securekit.testing import FakeClock, memory_store
+
+CONTEXT = {"table": "invoice", "column": "iban", "id": "42"}
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def store(clock: FakeClock) -> MemoryKeyStore:
+    return memory_store(clock=clock)
+
+
+def test_what_is_encrypted_decrypts(store: MemoryKeyStore) -> None:
+    """Data comes back under an equal context, whatever the order of its pairs."""
+    ring = store.keyring("eu/acme/invoices", create=True)
+    token = ring.encrypt(b"DE89 3704 0044", context=CONTEXT)
+    assert ring.decrypt(token, context=dict(reversed(CONTEXT.items()))) == b"DE89 3704 0044"
+    assert len(token) == len(b"DE89 3704 0044") + 77
+
+
+@pytest.mark.parametrize("context", [{}, {**CONTEXT, "id": "43"}, {**CONTEXT, "more": ""}, {"table": "invoice", "column": "iban"}])
+def test_another_context_is_the_one_opaque_error(store: MemoryKeyStore, context: dict[str, str]) -> None:
+    """A wrong context is DecryptionError with a constant message and nothing attached."""
+    ring = store.keyring("eu/acme/invoices", create=True)
+    token = ring.encrypt(b"x", context=CONTEXT)
+    with pytest.raises(DecryptionError) as caught:
+        ring.decrypt(token, context=context)
+    assert caught.value.args == ("decryption failed: wrong key, wrong context, or the message was changed",)
+    assert caught.value.__cause__ is None
+    assert caught.value.__context__ is None
+
+
+def test_rotation_keeps_old_messages_readable(store: MemoryKeyStore) -> None:
+    """After a rotation, old messages open and are due for re-encryption; new ones are not."""
+    ring = store.keyring("eu/acme/invoices", create=True)
+    old = ring.encrypt(b"old", context={})
+    fresh = ring.rotate()
+    new = ring.encrypt(b"new", context={})
+    assert ring.decrypt(old, context={}) == b"old"
+    assert ring.needs_reencrypt(old)
+    assert not ring.needs_reencrypt(new)
+    assert new[1:5].hex() == fresh.id
+
+
+def test_a_disabled_key_says_which_it_is(store: MemoryKeyStore) -> None:
+    """A message under a disabled or destroyed key names the id and the state."""
+    ring = store.keyring("eu/acme/invoices", create=True)
+    token = ring.encrypt(b"old", context={})
+    old = ring.primary().id
+    ring.rotate()
+    ring.disable(old)
+    with pytest.raises(KeyStateError, match=f"{old} is disabled"):
+        ring.decrypt(token, context={})
+    ring.enable(old)
+    assert ring.decrypt(token, context={}) == b"old"
+    ring.destroy(old, force=True)
+    with pytest.raises(KeyStateError, match=f"{old} is destroyed"):
+        ring.decrypt(token, context={})
+
+
+def test_a_key_is_destroyed_only_when_nobody_uses_it_any_more(store: MemoryKeyStore, clock: FakeClock) -> None:
+    """A key must have been disabled for longer than refresh and stale_if_error together."""
+    ring = store.keyring("eu/acme/invoices", create=True)
+    old = ring.primary().id
+    ring.rotate()
+    ring.disable(old)
+    clock.advance(60 + 86400)
+    with pytest.raises(KeyStateError, match="longer than 86460 seconds"):
+        ring.destroy(old)
+    clock.advance(1)
+    assert ring.destroy(f"eu/acme/invoices@{old}").key_ids == (old,)
+    assert ring.keys()[0].state is KeyState.DESTROYED
+
+
+def test_a_staged_key_encrypts_only_after_its_promotion(store: MemoryKeyStore) -> None:
+    """rotate(promote=False) makes a key known; promote makes it encrypt."""
+    ring = store.keyring("eu/acme/invoices", create=True)
+    staged = ring.rotate(promote=False)
+    assert staged.state is KeyState.ACTIVE
+    assert ring.encrypt(b"", context={})[1:5].hex() != staged.id
+    ring.promote(staged.id)
+    assert ring.encrypt(b"", context={})[1:5].hex() == staged.id
+
+
+def test_another_keyring_does_not_open_it(store: MemoryKeyStore) -> None:
+    """Another account's keyring does not know the key."""
+    token = store.keyring("eu/acme/invoices", create=True).encrypt(b"x", context={})
+    with pytest.raises(KeyNotFoundError):
+        store.keyring("eu/globex/invoices", create=True).decrypt(token, context={})
+
+
+@pytest.mark.parametrize("token", [b"", b"\x01", b"\x02" + bytes(100), b"\x01" + bytes(75)])
+def test_what_is_no_record_is_a_format_error(store: MemoryKeyStore, token: bytes) -> None:
+    """Another version, or too few bytes, is FormatError."""
+    with pytest.raises(FormatError):
+        store.keyring("eu/acme/invoices", create=True).decrypt(token, context={})
+
+
+def test_bound_context_is_the_same_context(store: MemoryKeyStore) -> None:
+    """A bound keyring encrypts under the joined context, and refuses to override it."""
+    ring = store.keyring("eu/acme/invoices", create=True)
+    bound = ring.bind(table="invoice", column="iban")
+    assert ring.decrypt(bound.encrypt(b"x", context={"id": "42"}), context=CONTEXT) == b"x"
+    assert bound.bind(id="42").decrypt(ring.encrypt(b"y", context=CONTEXT)) == b"y"
+    with pytest.raises(ValueError, match="table"):
+        bound.encrypt(b"x", context={"table": "other"})
+
+
+def test_many_are_the_same_as_one_by_one(store: MemoryKeyStore) -> None:
+    """encrypt_many and decrypt_many agree with their singular forms, and return errors in place if asked to."""
+    ring = store.keyring("eu/acme/invoices", create=True)
+    items = [(bytes([n % 256]) * n, {"id": str(n)}) for n in range(1100)]
+    tokens = ring.encrypt_many(items)
+    assert [ring.decrypt(token, context=context) for token, (_, context) in zip(tokens, items, strict=True)] == [data for data, _ in items]
+    results = ring.decrypt_many([(tokens[0], {"id": "0"}), (tokens[1], {"id": "0"})], errors="return")
+    assert results[0] == b""
+    assert isinstance(results[1], DecryptionError)

@@ -38,7 +38,7 @@ class _LazyGroup(click.Group):
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
 @click.version_option(package_name="securekit-platform", prog_name="securekit")
 def cli() -> None:
-    """Encrypt data, keep and rotate its keys.
+    r"""Encrypt data, keep and rotate its keys.
 
     \b
     Start with:  securekit demo

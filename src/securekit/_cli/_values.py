@@ -52,8 +52,10 @@ def _options(command: Callable[..., Any]) -> Callable[..., Any]:
 @_options
 @handled
 @with_store
-def encrypt(store: KeyStore, file: Path | None, path: str, pairs: tuple[str, ...], columns: tuple[str, ...], output: Path | None) -> None:
-    """Encrypt one value from stdin, or columns of FILE.
+def encrypt(
+    store: KeyStore, *, file: Path | None, path: str, pairs: tuple[str, ...], columns: tuple[str, ...], output: Path | None
+) -> None:
+    r"""Encrypt one value from stdin, or columns of FILE.
 
     \b
     echo -n "DE89 3704 0044" | securekit encrypt --keyring eu/acme/invoices --context id=42
@@ -70,7 +72,9 @@ def encrypt(store: KeyStore, file: Path | None, path: str, pairs: tuple[str, ...
 @_options
 @handled
 @with_store
-def decrypt(store: KeyStore, file: Path | None, path: str, pairs: tuple[str, ...], columns: tuple[str, ...], output: Path | None) -> None:
+def decrypt(
+    store: KeyStore, *, file: Path | None, path: str, pairs: tuple[str, ...], columns: tuple[str, ...], output: Path | None
+) -> None:
     """Decrypt one value from stdin, or columns of FILE. The options are those of `securekit encrypt`."""
     context = parse_context(pairs)
     if not columns:

@@ -61,7 +61,7 @@ def _resolve(name: Path) -> Path:
             break
         linked = True
         steps += [found, *found.parents]
-        current = Path(os.path.abspath(found.parent / os.readlink(found) / current.relative_to(found)))  # noqa: PTH100
+        current = Path(os.path.abspath(found.parent / found.readlink() / current.relative_to(found)))  # noqa: PTH100
     else:
         message = f"the key file {name} is behind a circle of symbolic links"
         raise KeyFileError(message)

@@ -126,7 +126,7 @@ def _acquire(name: Path) -> int:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             with suppress(FileNotFoundError):  # deleted together with its keyring while we waited: make a new one
-                if os.path.samestat(os.fstat(descriptor), os.stat(name, follow_symlinks=False)):
+                if os.path.samestat(os.fstat(descriptor), name.lstat()):
                     return descriptor
         except BlockingIOError:
             if time.monotonic() >= deadline:

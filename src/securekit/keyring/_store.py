@@ -182,10 +182,7 @@ class KeyStore(Secretive):
         """
         dropped = {item if isinstance(item, str) else item.key_ref for item in drop}
         chosen = self._wrapper if wrapper is None else wrapper
-        changed: list[str] = []
-        for path in self.paths(prefix):
-            if self._rewrap_one(path, _resolve(chosen, path), dropped, recover=recover):
-                changed.append(path)
+        changed = [path for path in self.paths(prefix) if self._rewrap_one(path, _resolve(chosen, path), dropped, recover=recover)]
         if wrapper is not None and not prefix:
             self._also_open, self._wrapper = _both(self._wrapper, self._also_open), wrapper
         return changed

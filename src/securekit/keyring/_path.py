@@ -29,8 +29,8 @@ def check_path(path: str) -> str:
         raise ValueError(message)
     for segment in segments:
         if not _SEGMENT.fullmatch(segment):
-            message = f"{segment[:80]!r} is no segment of a keyring path: 1 to 64 of a-z, 0-9, '.', '_' and '-',"
-                " the first and the last a letter or a digit"
+            form = "1 to 64 of a-z, 0-9, '.', '_' and '-', the first and the last a letter or a digit"
+            message = f"{segment[:80]!r} is no segment of a keyring path: {form}"
             raise ValueError(message)
     return path
 

@@ -35,7 +35,7 @@ def check_path(path: str) -> str:
     return path
 
 
-def fill_path(template: str, values: Mapping[str, str]) -> str:
+def fill_path(template: str, values: Mapping[str, object]) -> str:
     """Return ``template`` with each ``{name}`` replaced by ``values[name]``, which must be exactly one segment.
 
     Args:

@@ -16,9 +16,9 @@ part, so a head is derived once and used for many messages:
 
 from __future__ import annotations
 
-import hmac
 from collections import deque
 from collections.abc import Iterator, Sequence
+from hmac import compare_digest
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -58,9 +58,10 @@ UNIT_SIZE = 1 << 16  # bytes
 _HEADS_REMEMBERED = 512  # per generation of the decryptor's cache, which has two
 
 _COUNTERS = int.from_bytes(bytes(12) + b"\x00\x01\x00\x01" + bytes(12) + b"\x00\x01\x00\x02")
-_TAIL_TWICE = (1 << 128) + 1  # multiplying by this writes a 16-byte block twice in a row
+_TWICE = (1 << 128) + 1  # multiplying by this writes a 16-byte block twice in a row
+_TAILS = _TWICE << 32  # multiplying by this does so for a 12-byte tail, with room for the counters
 
-# prefix, (X1 ⊕ K1) twice ⊕ counters, the derived AES-GCM, the budget, the process that drew it
+# what stands before the tail, (X1 ⊕ K1) twice ⊕ counters, the derived AES-GCM, the budget, the process that drew it
 _Head = tuple[bytes, int, AESGCM, Iterator[int], object]
 
 
@@ -69,11 +70,25 @@ class KcXaes256Gcm(Secretive):
 
     Args:
         key: 32 bytes.
+        prefix: What stands before every message of this key; not authenticated here.
     """
 
-    __slots__ = ("_base", "_ecb", "_head", "_heads_drawn", "_old_heads", "_subkey", "_young_heads")
+    __slots__ = (
+        "_base_size",
+        "_body",
+        "_commitment",
+        "_ecb",
+        "_head",
+        "_heads_drawn",
+        "_old_heads",
+        "_prefix",
+        "_start",
+        "_subkey",
+        "_tail",
+        "_young_heads",
+    )
 
-    def __init__(self, key: bytes) -> None:
+    def __init__(self, key: bytes, *, prefix: bytes = b"") -> None:
         if len(key) != KEY_SIZE:
             message = f"the key has {KEY_SIZE} bytes, not {len(key)}"
             raise ValueError(message)
@@ -85,9 +100,17 @@ class KcXaes256Gcm(Secretive):
         self._heads_drawn = 0
         self._young_heads: dict[bytes, tuple[int, AESGCM]] = {}
         self._old_heads: dict[bytes, tuple[int, AESGCM]] = {}
+        # Where the parts of a message are; slices that are made once are faster than slices that are made each time.
+        self._prefix = prefix
+        offset = len(prefix)
+        self._start = slice(offset, offset + HEAD_SIZE)
+        self._tail = slice(offset + HEAD_SIZE, offset + NONCE_SIZE)
+        self._commitment = slice(offset + NONCE_SIZE, offset + NONCE_SIZE + COMMITMENT_SIZE)
+        self._body = slice(offset + NONCE_SIZE + COMMITMENT_SIZE, None)
+        self._base_size = offset + OVERHEAD
 
-    def encrypt(self, plaintext: bytes, associated_data: bytes, *, prefix: bytes = b"") -> bytes:
-        """Return ``prefix ‖ nonce(24) ‖ commitment(32) ‖ ciphertext ‖ tag(16)``. The prefix is not authenticated.
+    def encrypt(self, plaintext: bytes, associated_data: bytes) -> bytes:
+        """Return ``prefix ‖ nonce(24) ‖ commitment(32) ‖ ciphertext ‖ tag(16)``.
 
         Raises:
             ValueError: ``plaintext`` is longer than 64 MiB.
@@ -95,44 +118,50 @@ class KcXaes256Gcm(Secretive):
         head = self._head
         if head is None or len(plaintext) > UNIT_SIZE or head[4] is not process.token or next(head[3], None) is None:
             head = self._take_units(len(plaintext))
+        before, base, gcm, _, _ = head
         tail = random_bytes(12)
-        start, base, gcm, _, _ = head
-        commitment = self._ecb((((int.from_bytes(tail) << 32) * _TAIL_TWICE) ^ base).to_bytes(32))
-        return b"".join((prefix, start, tail, commitment, gcm.encrypt(tail, plaintext, associated_data)))
+        commitment = self._ecb((int.from_bytes(tail) * _TAILS ^ base).to_bytes(32))
+        return b"".join((before, tail, commitment, gcm.encrypt(tail, plaintext, associated_data)))
 
-    def encrypt_each(self, items: Sequence[tuple[bytes, bytes]], *, prefix: bytes = b"") -> list[bytes]:
+    def encrypt_each(self, items: Sequence[tuple[bytes, bytes]]) -> list[bytes]:
         """Do `encrypt` for each ``(plaintext, associated_data)``, in fewer calls."""
         sealed: list[bytes] = []
         for begin in range(0, len(items), 1024):
-            sealed += self._encrypt_batch(items[begin : begin + 1024], prefix)
+            sealed += self._encrypt_batch(items[begin : begin + 1024])
         return sealed
 
-    def decrypt(self, message: bytes, associated_data: bytes, *, offset: int = 0) -> bytes:
-        """Return the plaintext of ``message[offset:]``, which is ``nonce ‖ commitment ‖ ciphertext ‖ tag``.
+    def decrypt(self, message: bytes, associated_data: bytes) -> bytes:
+        """Return the plaintext of a message, whose prefix the caller has checked.
 
         The commitment is checked first, in constant time, then the tag.
 
         Raises:
             securekit.exceptions.DecryptionError: Wrong key, wrong associated data, changed or truncated bytes.
         """
-        middle = offset + HEAD_SIZE
-        body = middle + 12 + COMMITMENT_SIZE
-        if len(message) < body + TAG_SIZE:
+        if len(message) < self._base_size:
             raise DecryptionError
-        start = message[offset:middle]
-        tail = message[middle : middle + 12]
+        start, tail = message[self._start], message[self._tail]
         known = self._young_heads.get(start)
         base, gcm = known or self._old_heads.get(start) or (self._base_of(start), None)
-        commitment = self._ecb((((int.from_bytes(tail) << 32) * _TAIL_TWICE) ^ base).to_bytes(32))
-        if not hmac.compare_digest(commitment, message[middle + 12 : body]):
+        if not compare_digest(self._ecb((int.from_bytes(tail) * _TAILS ^ base).to_bytes(32)), message[self._commitment]):
             raise DecryptionError
         if known is None:
             gcm = self._remember(start, base, gcm)
         try:
-            return gcm.decrypt(tail, message[body:], associated_data)  # type: ignore[union-attr]
+            return gcm.decrypt(tail, message[self._body], associated_data)  # type: ignore[union-attr]
         except InvalidTag:
             pass
         raise DecryptionError
+
+    def decrypt_each(self, items: Sequence[tuple[bytes, bytes]]) -> list[bytes | None]:
+        """Do `decrypt` for each ``(message, associated_data)``, in fewer calls; None where it fails.
+
+        The messages have been checked to be long enough.
+        """
+        opened: list[bytes | None] = []
+        for begin in range(0, len(items), 1024):
+            opened += self._decrypt_batch(items[begin : begin + 1024])
+        return opened
 
     @property
     def units_used(self) -> int:
@@ -145,26 +174,48 @@ class KcXaes256Gcm(Secretive):
     def _encrypt_with(self, nonce: bytes, plaintext: bytes, associated_data: bytes) -> bytes:
         """Encrypt under a given nonce: for known answers alone, so that no public way to choose a nonce exists."""
         start, tail = nonce[:HEAD_SIZE], nonce[HEAD_SIZE:]
-        base = self._base_of(start)
-        commitment = self._ecb((((int.from_bytes(tail) << 32) * _TAIL_TWICE) ^ base).to_bytes(32))
-        return nonce + commitment + self._derive(start).encrypt(tail, plaintext, associated_data)
+        commitment = self._ecb((int.from_bytes(tail) * _TAILS ^ self._base_of(start)).to_bytes(32))
+        return self._prefix + nonce + commitment + self._derive(start).encrypt(tail, plaintext, associated_data)
 
-    def _encrypt_batch(self, items: Sequence[tuple[bytes, bytes]], prefix: bytes) -> list[bytes]:
-        units = sum(max(1, -(-len(plaintext) // UNIT_SIZE)) for plaintext, _ in items)
+    def _encrypt_batch(self, items: Sequence[tuple[bytes, bytes]]) -> list[bytes]:
+        units = sum([(len(plaintext) - 1) // UNIT_SIZE + 1 if plaintext else 1 for plaintext, _ in items])
         if units > HEAD_BUDGET:
-            return [self.encrypt(plaintext, associated_data, prefix=prefix) for plaintext, associated_data in items]
-        start, base, gcm, _, _ = self._take_units(max(map(len, (plaintext for plaintext, _ in items)), default=0), units)
+            return [self.encrypt(plaintext, associated_data) for plaintext, associated_data in items]
+        before, base, gcm, _, _ = self._take_units(max([len(plaintext) for plaintext, _ in items]), units)
         count = len(items)
         drawn = random_bytes(12 * count)
         tails = [drawn[at : at + 12] for at in range(0, 12 * count, 12)]
-        blocks = b"".join([tail + b"\x00\x00\x00\x00" + tail + b"\x00\x00\x00\x00" for tail in tails])
-        mask = int.from_bytes(base.to_bytes(32) * count)
-        commitments = self._ecb((int.from_bytes(blocks) ^ mask).to_bytes(32 * count))
-        encrypt, head = gcm.encrypt, prefix + start
+        commitments = self._commit(tails, [base] * count)
+        encrypt = gcm.encrypt
         return [
-            b"".join((head, tail, commitments[at : at + 32], encrypt(tail, plaintext, associated_data)))
-            for tail, at, (plaintext, associated_data) in zip(tails, range(0, 32 * count, 32), items, strict=True)
+            b"".join((before, tail, commitment, encrypt(tail, plaintext, associated_data)))
+            for tail, commitment, (plaintext, associated_data) in zip(tails, commitments, items, strict=True)
         ]
+
+    def _decrypt_batch(self, items: Sequence[tuple[bytes, bytes]]) -> list[bytes | None]:
+        starts = [message[self._start] for message, _ in items]
+        tails = [message[self._tail] for message, _ in items]
+        young, old = self._young_heads, self._old_heads
+        bases = {start: (young.get(start) or old.get(start) or (self._base_of(start),))[0] for start in set(starts)}
+        commitments = self._commit(tails, [bases[start] for start in starts])
+        body, claimed = self._body, self._commitment
+        opened: list[bytes | None] = []
+        for (message, associated_data), start, tail, commitment in zip(items, starts, tails, commitments, strict=True):
+            plaintext = None
+            if compare_digest(commitment, message[claimed]):
+                known = self._young_heads.get(start)
+                gcm = known[1] if known else self._remember(start, bases[start], None)
+                try:
+                    plaintext = gcm.decrypt(tail, message[body], associated_data)
+                except InvalidTag:
+                    plaintext = None
+            opened.append(plaintext)
+        return opened
+
+    def _commit(self, tails: list[bytes], bases: list[int]) -> list[bytes]:
+        """Return the commitments of many nonces, by one call of the block cipher."""
+        blocks = self._ecb(b"".join([(int.from_bytes(tail) * _TAILS ^ base).to_bytes(32) for tail, base in zip(tails, bases, strict=True)]))
+        return [blocks[at : at + 32] for at in range(0, len(blocks), 32)]
 
     def _take_units(self, size: int, units: int = 0) -> _Head:
         """Return a head whose budget was charged with ``units``, or with what one plaintext of ``size`` bytes costs."""
@@ -179,7 +230,7 @@ class KcXaes256Gcm(Secretive):
             start = random_bytes(HEAD_SIZE)
             budget = iter(range(HEAD_BUDGET))
             deque(islice(budget, units), maxlen=0)
-            head = (start, self._base_of(start), self._derive(start), budget, process.token)
+            head = (self._prefix + start, self._base_of(start), self._derive(start), budget, process.token)
             self._heads_drawn += 1
             self._head = head
             return head
@@ -187,7 +238,7 @@ class KcXaes256Gcm(Secretive):
     def _base_of(self, start: bytes) -> int:
         """Return ``X1 ⊕ K1`` twice in a row, with both counters in place: what a commitment's blocks are made from."""
         x1 = int.from_bytes(self._ecb(b"XCMT" + start))
-        return ((x1 ^ self._subkey) * _TAIL_TWICE) ^ _COUNTERS
+        return ((x1 ^ self._subkey) * _TWICE) ^ _COUNTERS
 
     def _derive(self, start: bytes) -> AESGCM:
         """Return AES-GCM under ``CMAC(00 01 "X" 00 ‖ N[:12]) ‖ CMAC(00 02 "X" 00 ‖ N[:12])`` (C2SP XAES-256-GCM)."""

@@ -54,10 +54,10 @@ def encode_context(context: Mapping[str, str]) -> bytes:
 
 
 class ContextEncoder(Secretive):
-    """`encode_context` for many contexts with the same few sets of keys, optionally with some pairs fixed in advance.
+    """Encodes many contexts with the same few sets of keys, optionally with some pairs fixed in advance.
 
-    A *plan* is the encoding with holes for the values; there is one per set of keys. Whatever does not fit a plan, and
-    so every mistake of a caller, goes through `encode_context`.
+    The result is the last part of a `pae`: the length of the encoded context, and the encoded context. A *plan* is the
+    encoding with holes for the values; there is one per set of keys. Whatever does not fit a plan, and so every mistake of a caller, goes through `encode_context`.
 
     Args:
         fixed: Pairs that are part of every context.
@@ -68,24 +68,27 @@ class ContextEncoder(Secretive):
     def __init__(self, fixed: Mapping[str, str] | None = None) -> None:
         self._fixed = dict(fixed or {})
         encode_context(self._fixed)
-        self._plans: dict[tuple[str, ...], tuple[list[tuple[bytes, str]], bytes]] = {}
+        # Per set of keys: what stands before each value, what stands at the end, and the size of all that and of the lengths.
+        self._plans: dict[tuple[str, ...], tuple[list[tuple[bytes, str]], bytes, int]] = {}
 
     def __call__(self, context: Mapping[str, str]) -> bytes:
-        """Return ``encode_context(fixed and context)``.
+        """Return ``LE64(n) ‖ encode_context(fixed and context)``, n being the length of the latter.
 
         Raises:
             TypeError: As `encode_context`.
             ValueError: As `encode_context`, or ``context`` names a fixed key.
         """
         try:
-            holes, end = self._plans[tuple(context)]
-            pieces: list[bytes] = []
+            holes, end, size = self._plans[tuple(context)]
+            pieces: list[bytes] = [b""]
             for before, key in holes:
                 value = context[key].encode()
-                pieces += (before, _LENGTHS[len(value)], value)
+                size += (bytes_of_value := len(value))
+                pieces += (before, _LENGTHS[bytes_of_value], value)
         except (KeyError, IndexError, AttributeError, TypeError, UnicodeEncodeError):
             return self._without_plan(context)
         pieces.append(end)
+        pieces[0] = length(size)
         return b"".join(pieces)
 
     def join(self, context: Mapping[str, str]) -> dict[str, str]:
@@ -118,8 +121,9 @@ class ContextEncoder(Secretive):
             else:
                 holes.append((run, key))
                 run = b""
-        self._plans[tuple(context)] = (holes, run)
-        return encoded
+        size = sum(len(before) + 8 for before, _ in holes) + len(run)
+        self._plans[tuple(context)] = (holes, run, size)
+        return length(len(encoded)) + encoded
 
 
 def _encode(text: str, what: str, least: int, most: int) -> bytes:

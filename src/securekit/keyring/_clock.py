@@ -47,7 +47,7 @@ def parse_time(text: object) -> int:
     """
     if isinstance(text, str) and _RFC3339.fullmatch(text):
         try:
-            return int(datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC).timestamp())
+            return int(datetime.fromisoformat(text).timestamp())
         except ValueError:
             pass
     message = "a time in the document is not of the form 2026-11-23T09:30:00Z"

@@ -70,6 +70,9 @@ class KeyState(StrEnum):
     """The key's bytes are gone; the id stays, so that it is known what it was."""
 
 
+_STATES = {state.value: state for state in KeyState}
+
+
 @dataclass(frozen=True, slots=True)
 class KeyVersion:
     """One key version as the document holds it. Times are whole seconds since 1970; ``sealed`` is the encrypted key."""
@@ -313,11 +316,11 @@ def _recipient(value: Json) -> WrappedKey:
 def _key(value: Json) -> KeyVersion:
     entry = _members(value, _KEY)
     state = entry["state"]
-    _expect(isinstance(state, str) and state in set(KeyState), "has a key in an unknown state")
+    _expect(isinstance(state, str) and state in _STATES, "has a key in an unknown state")
     _expect(isinstance(entry["due"], bool), "has a key whose due mark is not a boolean")
     key = KeyVersion(
         id=_text(entry["id"], _KEY_ID, "key id"),
-        state=KeyState(cast("str", state)),
+        state=_STATES[cast("str", state)],
         created=parse_time(entry["created"]),
         promoted=_maybe_time(entry["promoted"]),
         disabled=_maybe_time(entry["disabled"]),

@@ -80,7 +80,7 @@ class KeyringWrapper(Secretive):
         live = self._parent()
         record_key = live.primary
         package = seal_package(key, binding)
-        sealed = record_key.encrypt_as(package, _associated_data(self._keyring.path, record_key.header))
+        sealed = record_key.cipher.encrypt(package, _associated_data(self._keyring.path, record_key.header))
         return WrappedKey(self.name, f"{self._keyring.path}@{record_key.key_id}", sealed)
 
     def unwrap(self, wrapped: WrappedKey, binding: Binding) -> bytes:
@@ -104,7 +104,7 @@ class KeyringWrapper(Secretive):
         except (KeyNotFoundError, KeyStateError) as error:
             message = f"the key {wrapped.key_ref} that this was wrapped under is gone or disabled"
             raise WrapperDeniedError(message) from error
-        package = record_key.decrypt_as(wrapped.ciphertext, _associated_data(self._keyring.path, record_key.header))
+        package = record_key.cipher.decrypt(wrapped.ciphertext, _associated_data(self._keyring.path, record_key.header))
         return open_package(package, binding)
 
     def wrap_many(self, items: Iterable[tuple[bytes, Binding]]) -> list[WrappedKey]:

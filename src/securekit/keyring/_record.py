@@ -6,8 +6,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from securekit._primitives import aead
 from securekit._primitives.aead import KcXaes256Gcm
 from securekit._wire import base64url
@@ -26,7 +24,7 @@ _MAX_TEXT = len(TEXT_PREFIX) + -(-MAX_SIZE * 4 // 3)  # characters
 
 
 class RecordKey(Secretive):
-    """The key of one key version, ready to encrypt and decrypt records.
+    """The key of one key version, ready for records: its cipher, and what their associated data begins with.
 
     Args:
         key: 32 bytes.
@@ -34,43 +32,19 @@ class RecordKey(Secretive):
         key_id: 8 hexadecimal digits.
     """
 
-    __slots__ = ("_associated_data", "_cipher", "header", "key_id")
+    __slots__ = ("associated_data", "cipher", "header", "key_id")
 
     def __init__(self, key: bytes, *, path: str, key_id: str) -> None:
-        self._cipher = KcXaes256Gcm(key)
         self.key_id = key_id
         self.header = VERSION + bytes.fromhex(key_id)
-        # pae(["securekit/record/1", path, header, context]) up to the length of the context.
-        self._associated_data = length(4) + pae(["securekit/record/1", path, self.header])[8:]
+        self.cipher = KcXaes256Gcm(key, prefix=self.header)
+        # pae(["securekit/record/1", path, header, context]) up to its last part, which `ContextEncoder` gives.
+        self.associated_data = length(4) + pae(["securekit/record/1", path, self.header])[8:]
 
     @property
     def units_used(self) -> int:
         """How many messages this object has encrypted, one more per further started 64 KiB of a message."""
-        return self._cipher.units_used
-
-    def encrypt(self, plaintext: bytes, context: bytes) -> bytes:
-        """Return the record of ``plaintext``; ``context`` is encoded already."""
-        associated_data = self._associated_data + length(len(context)) + context
-        return self._cipher.encrypt(plaintext, associated_data, prefix=self.header)
-
-    def decrypt(self, record: bytes, context: bytes) -> bytes:
-        """Return the plaintext of ``record``, whose header was checked and names this key."""
-        return self._cipher.decrypt(record, self._associated_data + length(len(context)) + context, offset=HEADER_SIZE)
-
-    def encrypt_as(self, plaintext: bytes, associated_data: bytes) -> bytes:
-        """Return a record with associated data of another kind than that of data: for `KeyringWrapper`."""
-        return self._cipher.encrypt(plaintext, associated_data, prefix=self.header)
-
-    def decrypt_as(self, record: bytes, associated_data: bytes) -> bytes:
-        """Return the plaintext of what `encrypt_as` returned."""
-        return self._cipher.decrypt(record, associated_data, offset=HEADER_SIZE)
-
-    def encrypt_each(self, items: Sequence[tuple[bytes, bytes]]) -> list[bytes]:
-        """Return the record of each ``(plaintext, encoded context)``."""
-        start = self._associated_data
-        return self._cipher.encrypt_each(
-            [(plaintext, start + length(len(context)) + context) for plaintext, context in items], prefix=self.header
-        )
+        return self.cipher.units_used
 
 
 def check_record(record: bytes) -> str:

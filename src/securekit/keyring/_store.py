@@ -9,7 +9,7 @@ import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 from weakref import WeakValueDictionary
 
 from securekit._primitives.process import process
@@ -125,13 +125,9 @@ class KeyStore(Secretive):
                 self._rings[path] = ring
         if keyring_id is not None or recover:
             ring._cache.trust = Trust(bytes.fromhex(keyring_id) if keyring_id else None, recover=recover)  # noqa: SLF001 - its own keyring
-        try:
-            ring._cache.current()  # noqa: SLF001
-        except KeyNotFoundError:
-            if not create or self._storage.read(path) is not None:
-                raise
+        if create and self._is_missing(path, ring):
             self._create(path)
-            ring._cache.current()  # noqa: SLF001
+        ring._cache.current()  # noqa: SLF001 - its own keyring
         if keyring_id is not None and ring.id != keyring_id:
             message = f"{path} has the id {ring.id}, not the one given"
             raise KeyStoreError(message)
@@ -297,6 +293,9 @@ class KeyStore(Secretive):
         """Run ``job`` in the background."""
         self._background.run(job)
 
+    def _is_missing(self, path: str, ring: Keyring) -> bool:
+        return ring._cache.live is None and self._storage.read(path) is None  # noqa: SLF001 - its own keyring
+
     def _create(self, path: str) -> None:
         now = int(self.clock.time())
         document = lifecycle.new_document(path, now=now, refresh=int(self.refresh), stale_if_error=int(self.stale_if_error))
@@ -406,11 +405,11 @@ class FileKeyStore(KeyStore):
 
 def _resolve(wrappers: Wrappers, path: str) -> tuple[KeyWrapper, ...]:
     """Return the wrappers for one path, from one, several, or a function."""
-    if isinstance(wrappers, KeyWrapper):
-        return (wrappers,)
-    if callable(wrappers):
-        return _resolve(wrappers(path), path)
-    return tuple(wrappers)
+    if isinstance(wrappers, Sequence):
+        return tuple(wrappers)
+    if hasattr(wrappers, "unwrap"):  # much faster than asking whether it follows the protocol
+        return (cast("KeyWrapper", wrappers),)
+    return _resolve(cast("Callable[[str], KeyWrapper | Sequence[KeyWrapper]]", wrappers)(path), path)
 
 
 def _both(first: Wrappers, second: Wrappers) -> Callable[[str], tuple[KeyWrapper, ...]]:

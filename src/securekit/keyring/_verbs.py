@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Literal, overload
 
-from securekit.exceptions import FormatError, KeyStateError, SecureKitError
+from securekit.exceptions import DecryptionError, FormatError, KeyStateError, SecureKitError
 from securekit.secret import Secretive
 
 from . import _lifecycle as lifecycle
@@ -63,7 +63,8 @@ class DataVerbs(Secretive):
             live = self._cache.freshen()
         if live.stop_at is not None:
             self._check_not_after(live)
-        return live.primary.encrypt(data, self._encode(context))
+        key = live.primary
+        return key.cipher.encrypt(data, key.associated_data + self._encode(context))
 
     def decrypt(self, token: bytes, *, context: Mapping[str, str]) -> bytes:
         """Return the data of a record.
@@ -85,7 +86,8 @@ class DataVerbs(Secretive):
         live = self._cache.live
         if live is None or self._monotonic() >= live.attention_at:
             live = self._cache.freshen()
-        return self._key_of(token, live).decrypt(token, self._encode(context))
+        key = self._key_of(token, live)
+        return key.cipher.decrypt(token, key.associated_data + self._encode(context))
 
     def encrypt_text(self, text: str, *, context: Mapping[str, str]) -> str:
         """Return the record of ``text`` (as UTF-8) in its text form: ``sk1.`` and base64url. See `encrypt`."""
@@ -116,8 +118,10 @@ class DataVerbs(Secretive):
         """
         live = self._cache.current()
         self._check_not_after(live)
-        encode = self._encode
-        return live.primary.encrypt_each([(data if type(data) is bytes else _as_bytes(data), encode(context)) for data, context in items])
+        encode, start = self._encode, live.primary.associated_data
+        return live.primary.cipher.encrypt_each(
+            [(data if type(data) is bytes else _as_bytes(data), start + encode(context)) for data, context in items]
+        )
 
     @overload
     def decrypt_many(self, items: Items, *, errors: Literal["raise"] = ...) -> list[bytes]: ...
@@ -137,16 +141,29 @@ class DataVerbs(Secretive):
             message = f'errors must be "raise" or "return", not {errors!r}'
             raise ValueError(message)
         live = self._cache.current()
-        encode, find = self._encode, self._key_of
-        opened: list[bytes | SecureKitError] = []
+        encode = self._encode
+        results: list[bytes | SecureKitError | None] = []
+        by_key: dict[RecordKey, tuple[list[int], list[tuple[bytes, bytes]]]] = {}
         for token, context in items:
             try:
-                opened.append(find(token, live).decrypt(token, encode(context)))
+                key = self._key_of(token, live)
             except SecureKitError as error:
                 if errors == "raise":
                     raise
-                opened.append(error.with_traceback(None))
-        return opened
+                results.append(error.with_traceback(None))
+                continue
+            places, messages = by_key.get(key) or by_key.setdefault(key, ([], []))
+            places.append(len(results))
+            messages.append((token, key.associated_data + encode(context)))
+            results.append(None)
+        for key, (places, messages) in by_key.items():
+            for place, plaintext in zip(places, key.cipher.decrypt_each(messages), strict=True):
+                results[place] = plaintext
+        if errors == "return":
+            return [DecryptionError() if result is None else result for result in results]
+        if None in results:
+            raise DecryptionError
+        return results  # type: ignore[return-value]
 
     def needs_reencrypt(self, token: bytes | str) -> bool:
         """Whether a record is under a key that is not the primary, so that encrypting it again would move it forward.

@@ -77,7 +77,7 @@ class PassphraseWrapper(Secretive):
             securekit.exceptions.WrapperUnavailableError: The system does not grant 64 MiB of memory.
         """
         package = seal_package(key, binding)
-        sealed = self._cipher(self._parameters).encrypt(package, self._associated_data(self._parameters), prefix=self._parameters)
+        sealed = self._cipher(self._parameters).encrypt(package, self._associated_data(self._parameters))
         return WrappedKey(self.name, self.key_ref, sealed)
 
     def unwrap(self, wrapped: WrappedKey, binding: Binding) -> bytes:
@@ -93,7 +93,7 @@ class PassphraseWrapper(Secretive):
             raise FormatError(message)
         parameters = wrapped.ciphertext[: _PARAMETERS.size]
         _check(parameters)
-        package = self._cipher(parameters).decrypt(wrapped.ciphertext, self._associated_data(parameters), offset=_PARAMETERS.size)
+        package = self._cipher(parameters).decrypt(wrapped.ciphertext, self._associated_data(parameters))
         return open_package(package, binding)
 
     def opens(self, wrapped: WrappedKey) -> bool:
@@ -113,10 +113,11 @@ class PassphraseWrapper(Secretive):
         if cipher is None:
             salt, memory, passes, lanes = _PARAMETERS.unpack(parameters)
             try:
-                cipher = KcXaes256Gcm(argon2id(self._passphrase, salt=salt, memory=memory, passes=passes, lanes=lanes))
+                key = argon2id(self._passphrase, salt=salt, memory=memory, passes=passes, lanes=lanes)
             except MemoryError:
                 message = f"Argon2id needs {memory} KiB of memory, which the system does not grant now"
                 raise WrapperUnavailableError(message) from None
+            cipher = KcXaes256Gcm(key, prefix=parameters)
             if len(self._keys) >= _KEYS_KEPT:
                 self._keys = {}
             self._keys[parameters] = cipher

@@ -57,7 +57,8 @@ class ContextEncoder(Secretive):
     """Encodes many contexts with the same few sets of keys, optionally with some pairs fixed in advance.
 
     The result is the last part of a `pae`: the length of the encoded context, and the encoded context. A *plan* is the
-    encoding with holes for the values; there is one per set of keys. Whatever does not fit a plan, and so every mistake of a caller, goes through `encode_context`.
+    encoding with holes for the values; there is one per set of keys. Whatever does not fit a plan, and so every mistake
+    of a caller, goes through `encode_context`.
 
     Args:
         fixed: Pairs that are part of every context.

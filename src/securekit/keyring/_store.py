@@ -409,7 +409,7 @@ def _resolve(wrappers: Wrappers, path: str) -> tuple[KeyWrapper, ...]:
         return tuple(wrappers)
     if hasattr(wrappers, "unwrap"):  # much faster than asking whether it follows the protocol
         return (cast("KeyWrapper", wrappers),)
-    return _resolve(cast("Callable[[str], KeyWrapper | Sequence[KeyWrapper]]", wrappers)(path), path)
+    return _resolve(wrappers(path), path)
 
 
 def _both(first: Wrappers, second: Wrappers) -> Callable[[str], tuple[KeyWrapper, ...]]:

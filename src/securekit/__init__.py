@@ -63,7 +63,7 @@ def __getattr__(name: str) -> object:
     if name not in _HOME:
         message = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(message)
-    from importlib import import_module  # noqa: PLC0415 - only when a name is first used
+    from importlib import import_module
 
     value = getattr(import_module(f".{_HOME[name]}", __name__), name)
     globals()[name] = value

@@ -55,6 +55,10 @@ class DecryptionError(SecureKitError):
     def __init__(self) -> None:
         super().__init__("decryption failed: wrong key, wrong context, or the message was changed")
 
+    def __reduce__(self) -> tuple[type[DecryptionError], tuple[()]]:
+        """Come back from another process as it went: it takes no arguments."""
+        return type(self), ()
+
 
 class FormatError(SecureKitError):
     """The bytes are not in a securekit format, or exceed a bound of it. The message speaks of public bytes only."""

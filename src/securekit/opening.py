@@ -77,11 +77,11 @@ def open_store(
     kind, _, rest = url.partition(":")
     extra: dict[str, object] = {"wrapper": wrappers, "also_open": _open_wrappers(also_open, ask), **options}
     if kind == "file" and rest:
-        from securekit.keyring import FileKeyStore  # noqa: PLC0415 - each kind loads what it needs
+        from securekit.keyring import FileKeyStore
 
         return FileKeyStore(Path(rest), **extra)  # type: ignore[arg-type]
     if kind == "memory" and not rest:
-        from securekit.keyring import MemoryKeyStore  # noqa: PLC0415
+        from securekit.keyring import MemoryKeyStore
 
         return MemoryKeyStore(**extra)  # type: ignore[arg-type]
     message = f"{url!r} names no keystore: file:DIRECTORY or memory:"
@@ -104,12 +104,12 @@ def open_wrapper(name: str, *, ask: AskPassphrase | None = None) -> KeyWrapper:
         raise ValueError(message) from None
     if kind == "local" and target:
         _allow(name, options, {"label"})
-        from securekit.wrappers import LocalWrapper  # noqa: PLC0415 - each kind loads what it needs
+        from securekit.wrappers import LocalWrapper
 
         return LocalWrapper.from_file(target, **options)
     if kind == "passphrase" and colon:
         _allow(name, options, {"label"})
-        from securekit.wrappers import PassphraseWrapper  # noqa: PLC0415
+        from securekit.wrappers import PassphraseWrapper
 
         return PassphraseWrapper(_secret_text(target) if target else (ask or _ask)("passphrase of the keystore"), **options)
     message = f"{name!r} names no wrapper: local:FILE, passphrase: or passphrase:FILE"
@@ -129,12 +129,12 @@ def _allow(name: str, options: Mapping[str, str], allowed: set[str]) -> None:
 
 
 def _secret_text(path: str) -> str:
-    from securekit._wire.key_files import read_key_file  # noqa: PLC0415
+    from securekit._wire.key_files import read_key_file
 
     return read_key_file(path).decode().removesuffix("\n")
 
 
 def _ask(what: str) -> str:
-    from getpass import getpass  # noqa: PLC0415
+    from getpass import getpass
 
     return getpass(f"{what}: ")

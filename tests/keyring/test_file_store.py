@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -129,7 +130,7 @@ def _calls_on(root: Path, log: Path) -> dict[str, list[int]]:
     return found
 
 
-def test_a_writer_killed_at_any_system_call_loses_nothing(tmp_path: Path) -> None:
+def test_a_writer_killed_at_any_system_call_loses_nothing(tmp_path: Path, count: Callable[[str, int], None]) -> None:
     """SIGKILL at every state-changing system call of a rotation: every key stays, a rerun completes, no file is left over."""
     root = tmp_path / "keys"
     ring = _open(root).keyring(PATH, create=True)
@@ -148,7 +149,7 @@ def test_a_writer_killed_at_any_system_call_loses_nothing(tmp_path: Path) -> Non
         after.rotate()
         assert _left_over(root) == []
     assert killed >= len(points) - 2
-    print(f"killed at {killed} of {len(points)} system calls")
+    count("system calls of a rotation killed at", killed)
 
 
 @pytest.mark.parametrize("fault", ["ENOSPC", "EIO", "EROFS", "EDQUOT"])

@@ -32,7 +32,7 @@ def keys() -> None:
 @handled
 def new_kek(file: Path) -> None:
     """Make a local KEK in a new FILE of mode 0600. Whoever holds it opens every keyring wrapped to it: back it up."""
-    from securekit.wrappers import LocalWrapper  # noqa: PLC0415
+    from securekit.wrappers import LocalWrapper
 
     wrapper = LocalWrapper.generate(file)
     note(f"made {file}: local {wrapper.key_ref}")
@@ -145,7 +145,7 @@ def destroy(store: KeyStore, key: str, *, force: bool, yes: bool) -> None:
 @with_store
 def rewrap(store: KeyStore, prefix: str, targets: tuple[str, ...], drop: tuple[str, ...], *, recover: bool) -> None:
     """Wrap the keyrings at or below PREFIX to other KEKs. No data key changes, and no data is touched."""
-    from securekit.opening import open_wrapper  # noqa: PLC0415
+    from securekit.opening import open_wrapper
 
     for path in store.rewrap([open_wrapper(name) for name in targets], prefix=prefix, drop=drop, recover=recover):
         click.echo(path)
@@ -159,7 +159,7 @@ def rewrap(store: KeyStore, prefix: str, targets: tuple[str, ...], drop: tuple[s
 @with_store
 def copy(store: KeyStore, path: str, other: str, other_wrap: tuple[str, ...]) -> None:
     """Copy the keyring PATH to another STORE, for example file:elsewhere/."""
-    from securekit.opening import open_store  # noqa: PLC0415
+    from securekit.opening import open_store
 
     click.echo(store.copy(path, open_store(other, wrap=list(other_wrap) or None)).primary().full_name)
 

@@ -72,8 +72,8 @@ def print_table(columns: Sequence[str], rows: Sequence[Mapping[str, object]]) ->
         for row in rows:
             click.echo("\t".join(str(row[column]) for column in columns))
         return
-    from rich.console import Console  # noqa: PLC0415 - only when drawing
-    from rich.table import Table  # noqa: PLC0415
+    from rich.console import Console
+    from rich.table import Table
 
     table = Table(*columns)
     for row in rows:

@@ -92,7 +92,7 @@ def _convert(file: Path | None, columns: tuple[str, ...], output: Path | None, c
     if file is None:
         message = "columns are those of a FILE: name it"
         raise ValueError(message)
-    from ._tables import read_table, write_table  # noqa: PLC0415
+    from ._tables import read_table, write_table
 
     table = read_table(file)
     missing = [column for column in columns if column not in table.columns]
@@ -111,13 +111,13 @@ def _write(text: str, output: Path | None) -> None:
     if output is None:
         click.echo(text, nl=False)
         return
-    from securekit._wire.atomic import write_atomic  # noqa: PLC0415
+    from securekit._wire.atomic import write_atomic
 
     write_atomic(output, text.encode())
 
 
 def _fill_path(template: str, row: dict[str, str]) -> str:
-    from securekit.keyring import fill_path  # noqa: PLC0415
+    from securekit.keyring import fill_path
 
     return fill_path(template, row)
 

@@ -398,7 +398,7 @@ class FileKeyStore(KeyStore):
     """
 
     def __init__(self, root: str | os.PathLike[str], *, wrapper: Wrappers, **options: object) -> None:
-        from ._file import FileStorage  # noqa: PLC0415 - a store in memory needs no files
+        from ._file import FileStorage
 
         super().__init__(FileStorage(root), wrapper=wrapper, **options)  # type: ignore[arg-type]
 

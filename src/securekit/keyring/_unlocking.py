@@ -21,6 +21,7 @@ from ._document import KeyringDocument, KeyringSecret, SealedDocument
 
 __all__ = ["Opened", "Trust", "describe", "unlock", "wrap_secret"]
 
+_LINE = 40  # characters of a reference that fit a message; public-key hashes have 64
 Report = Callable[[KeyWrapper, str, float], None]
 """Told of every call to a wrapper: which, the verb, and how many seconds it took."""
 
@@ -100,7 +101,7 @@ def wrap_secret(secret: KeyringSecret, document: KeyringDocument, wrappers: Sequ
 
 def describe(name: str, key_ref: str) -> str:
     """Return a recipient as people read it: ``local 0bac1fe1ddce8316``; a long reference is cut."""
-    reference = key_ref if len(key_ref) <= 40 or name == "keyring" else f"{key_ref[:16]}…"
+    reference = key_ref if len(key_ref) <= _LINE or name == "keyring" else f"{key_ref[:16]}…"
     return f"{name} {reference}".rstrip()
 
 

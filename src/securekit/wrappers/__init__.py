@@ -23,6 +23,6 @@ def __getattr__(name: str) -> object:
     if name not in _LAZY:
         message = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(message)
-    from importlib import import_module  # noqa: PLC0415 - only when a lazy name is asked for
+    from importlib import import_module
 
     return getattr(import_module(f".{_LAZY[name]}", __name__), name)

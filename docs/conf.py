@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sphinx' configuration: Markdown pages (MyST), the Furo theme, and no access to the network."""
+
+from __future__ import annotations
+
+import logging
+from importlib.metadata import version as installed
+
+project = "securekit"
+author = "The securekit developers"
+project_copyright = "The securekit developers"
+release = version = installed("securekit-platform")
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_click"]
+exclude_patterns = ["_build"]
+
+myst_enable_extensions = ["colon_fence", "deflist"]
+myst_heading_anchors = 3
+myst_links_external_new_tab = False
+
+autodoc_typehints = "description"
+autodoc_member_order = "bysource"
+napoleon_numpy_docstring = False
+# Types of other packages are shown by name; an index of theirs would have to be fetched.
+nitpicky = False
+
+html_theme = "furo"
+html_title = f"securekit {release}"
+html_copy_source = False
+
+# A section without pages yet is no mistake. The warning has no type, so `suppress_warnings` cannot name it.
+logging.getLogger("sphinx.sphinx.directives.other").addFilter(lambda record: "glob pattern" not in str(record.msg))

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every test shares: Hypothesis' profile, slow tests only when asked for, counts for the summary, no skips in CI."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from datetime import timedelta
+from typing import Protocol
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+_left_out = pytest.StashKey[int]()
+_counts = pytest.StashKey[Counter[str]]()
+
+# Derandomised, so that a failure in one run is a failure in the next; without deadlines, since machines are shared.
+settings.register_profile("ci", derandomize=True, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
+# For a long search by hand: uv run pytest --hypothesis-profile=explore
+settings.register_profile("explore", max_examples=10_000, deadline=timedelta(seconds=10))
+settings.load_profile("ci")
+
+
+class Count(Protocol):
+    """Adds to a number that the summary of the run prints."""
+
+    def __call__(self, what: str, number: int, /) -> None: ...
+
+
+@pytest.fixture
+def count(request: pytest.FixtureRequest) -> Count:
+    """Report how much a test tried, such as ``count("bit flips refused", 4096)``; equal names are added up."""
+    counts = request.config.stash.setdefault(_counts, Counter())
+
+    def add(what: str, number: int, /) -> None:
+        counts[what] += number
+
+    return add
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--slow", action="store_true", help="run the tests marked slow as well")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--slow"):
+        return
+    slow = [item for item in items if item.get_closest_marker("slow")]
+    if slow:
+        config.hook.pytest_deselected(items=slow)
+        items[:] = [item for item in items if not item.get_closest_marker("slow")]
+    config.stash[_left_out] = len(slow)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    for what, number in sorted(config.stash.get(_counts, Counter()).items()):
+        terminalreporter.write_line(f"{number:>9,} {what}")
+    left_out = config.stash.get(_left_out, 0)
+    if left_out:
+        terminalreporter.write_line(f"{left_out:>9,} slow tests left out; --slow runs them")
+    if _skips_count(config) and terminalreporter.stats.get("skipped"):
+        terminalreporter.write_line("skipped tests fail a run in CI", red=True)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if _skips_count(session.config) and reporter and reporter.stats.get("skipped") and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def _skips_count(config: pytest.Config) -> bool:
+    """In CI, everything that a test needs is there: a skip would hide that something is not."""
+    return os.environ.get("CI") == "true" and not config.option.collectonly

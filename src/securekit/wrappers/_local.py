@@ -7,7 +7,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from securekit._primitives.aead import KEY_SIZE, KcXaes256Gcm
+from securekit._primitives.aead import KEY_SIZE, OVERHEAD, KcXaes256Gcm
 from securekit._primitives.hkdf import hkdf
 from securekit._primitives.rng import random_bytes
 from securekit._wire import base64url
@@ -17,7 +17,7 @@ from securekit._wire.pae import pae
 from securekit.exceptions import FormatError, KeyFileError
 from securekit.secret import Secretive
 
-from ._protocol import WrappedKey, check_recipient, labelled, open_package, seal_package, unwrap_each, wrap_each
+from ._protocol import PACKAGE_SIZE, WrappedKey, check_recipient, labelled, open_package, seal_package, unwrap_each, wrap_each
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -93,9 +93,9 @@ class LocalWrapper(Secretive):
 
         Raises:
             securekit.exceptions.DecryptionError: It was not wrapped under this KEK for ``binding``.
-            securekit.exceptions.FormatError: The ciphertext is longer than a wrapped key can be.
+            securekit.exceptions.FormatError: The ciphertext has another length.
         """
-        check_recipient(wrapped, self)
+        check_recipient(wrapped, self, size=OVERHEAD + PACKAGE_SIZE)
         return open_package(self._cipher.decrypt(wrapped.ciphertext, self._associated_data), binding)
 
     def opens(self, wrapped: WrappedKey) -> bool:

@@ -87,10 +87,7 @@ class PassphraseWrapper(Secretive):
             securekit.exceptions.DecryptionError: Wrong passphrase, wrong binding, or changed bytes.
             securekit.exceptions.FormatError: Another length, or parameters out of bounds; nothing was derived.
         """
-        check_recipient(wrapped, self)
-        if len(wrapped.ciphertext) != _PARAMETERS.size + OVERHEAD + PACKAGE_SIZE:
-            message = "a key wrapped by a passphrase has another length"
-            raise FormatError(message)
+        check_recipient(wrapped, self, size=_PARAMETERS.size + OVERHEAD + PACKAGE_SIZE)
         parameters = wrapped.ciphertext[: _PARAMETERS.size]
         _check(parameters)
         package = self._cipher(parameters).decrypt(wrapped.ciphertext, self._associated_data(parameters))

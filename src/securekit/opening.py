@@ -14,21 +14,27 @@ wrapper                  what it is
 ``local:root.key``       `securekit.LocalWrapper`, the key in that file
 ``passphrase:FILE``      `securekit.PassphraseWrapper`, the passphrase in that file (guarded like a key file)
 ``passphrase:``          the same, asked for at a prompt
+``cert:ops.pem``         `securekit.CertificateWrapper` that only wraps to the certificate in that file
+``cert:ops.pem?key=K``   the same with the private key in file K, so that it opens, too; ``cert:?key=K`` only opens
+``pkcs12:host.p12``      the same with certificate and private key from a PKCS#12 file
 =======================  =============================================================================================
 
-The option ``label=eu`` follows a question mark. No secret ever stands in a name.
+Options follow a question mark and are joined by ``&``. ``label=eu`` goes with the first two kinds, and ``ca=FILE`` (the
+authorities that are believed) and ``password_file=FILE`` (guarded like a key file) with certificates; a password that is
+needed and not given so is asked for. No secret ever stands in a name.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 from urllib.parse import parse_qsl
 
 if TYPE_CHECKING:
-    from securekit.keyring import KeyStore
+    from securekit.keyring import KeyStore, StoreOptions
     from securekit.wrappers import KeyWrapper
 
 __all__ = ["STORE_VARIABLE", "WRAP_VARIABLE", "open_store", "open_wrapper"]
@@ -47,7 +53,7 @@ def open_store(
     also_open: str | KeyWrapper | Sequence[str | KeyWrapper] = (),
     ask: AskPassphrase | None = None,
     environ: Mapping[str, str] | None = None,
-    **options: object,
+    **options: Unpack[StoreOptions],
 ) -> KeyStore:
     """Return the store that ``url`` names, with the wrappers that ``wrap`` names.
 
@@ -75,15 +81,15 @@ def open_store(
         message = f"which KEK? Give a name such as local:root.key, or set {WRAP_VARIABLE}"
         raise ValueError(message)
     kind, _, rest = url.partition(":")
-    extra: dict[str, object] = {"wrapper": wrappers, "also_open": _open_wrappers(also_open, ask), **options}
+    openers = _open_wrappers(also_open, ask)
     if kind == "file" and rest:
         from securekit.keyring import FileKeyStore
 
-        return FileKeyStore(Path(rest), **extra)  # type: ignore[arg-type]
+        return FileKeyStore(Path(rest), wrapper=wrappers, also_open=openers, **options)
     if kind == "memory" and not rest:
         from securekit.keyring import MemoryKeyStore
 
-        return MemoryKeyStore(**extra)  # type: ignore[arg-type]
+        return MemoryKeyStore(wrapper=wrappers, also_open=openers, **options)
     message = f"{url!r} names no keystore: file:DIRECTORY or memory:"
     raise ValueError(message)
 
@@ -112,7 +118,18 @@ def open_wrapper(name: str, *, ask: AskPassphrase | None = None) -> KeyWrapper:
         from securekit.wrappers import PassphraseWrapper
 
         return PassphraseWrapper(_secret_text(target) if target else (ask or _ask)("passphrase of the keystore"), **options)
-    message = f"{name!r} names no wrapper: local:FILE, passphrase: or passphrase:FILE"
+    if kind == "cert" and (target or "key" in options):
+        _allow(name, options, {"ca", "key", "password_file"})
+        from securekit.wrappers import CertificateWrapper
+
+        key = options.get("key")
+        return CertificateWrapper.from_files(cert=target or None, key=key, password=_password(options, key, ask), ca=options.get("ca"))
+    if kind == "pkcs12" and target:
+        _allow(name, options, {"ca", "password_file"})
+        from securekit.wrappers import CertificateWrapper
+
+        return CertificateWrapper.from_pkcs12(target, password=_password(options, target, ask), ca=options.get("ca"))
+    message = f"{name!r} names no wrapper: local:FILE, passphrase:, passphrase:FILE, cert:FILE or pkcs12:FILE"
     raise ValueError(message)
 
 
@@ -126,6 +143,13 @@ def _allow(name: str, options: Mapping[str, str], allowed: set[str]) -> None:
     if unknown:
         message = f"{name!r} has the unknown option {unknown[0]!r}; allowed are {', '.join(sorted(allowed))}"
         raise ValueError(message)
+
+
+def _password(options: Mapping[str, str], file: str | None, ask: AskPassphrase | None) -> Callable[[], str]:
+    """Return who knows the password of ``file``; called only if the file turns out to be encrypted."""
+    if "password_file" in options:
+        return partial(_secret_text, options["password_file"])
+    return partial(ask or _ask, f"password of {file}")
 
 
 def _secret_text(path: str) -> str:

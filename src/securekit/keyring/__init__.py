@@ -12,8 +12,9 @@ from ._inspect import Inspection, inspect
 from ._keyring import Keyring
 from ._keyring_wrapper import KeyringWrapper
 from ._path import check_path, fill_path
+from ._source import Wrappers
 from ._storage import DocumentStorage
-from ._store import FileKeyStore, KeyStore, MemoryKeyStore, Wrappers
+from ._store import FileKeyStore, KeyStore, MemoryKeyStore, StoreOptions
 
 __all__ = [
     "BoundKeyring",
@@ -32,6 +33,7 @@ __all__ = [
     "KeyringWrapper",
     "MemoryKeyStore",
     "OnEvent",
+    "StoreOptions",
     "SystemClock",
     "Wrappers",
     "check_path",

@@ -45,6 +45,8 @@ class KeyringSource(Protocol):
     """Where a keyring comes from and goes to: what a store is to its keyrings."""
 
     clock: Clock
+    floors: dict[str, int]
+    """The highest revision seen per path; it outlives the keyring objects, so that an old document is refused for good."""
     refresh: float
     stale_if_error: float
     cache_ttl: float
@@ -89,7 +91,7 @@ class Live(Secretive):
 class LiveCache(Secretive):
     """The current `Live` of one keyring, and all that replaces it."""
 
-    __slots__ = ("_failure", "_floor", "_forced_at", "_lock", "_monotonic", "_path", "_pending", "_process", "_source", "live", "trust")
+    __slots__ = ("_failure", "_forced_at", "_lock", "_monotonic", "_path", "_pending", "_process", "_source", "live", "trust")
 
     def __init__(self, path: str, source: KeyringSource, trust: Trust) -> None:
         self.live: Live | None = None
@@ -97,7 +99,6 @@ class LiveCache(Secretive):
         self._path = path
         self._source = source
         self._monotonic = source.clock.monotonic
-        self._floor = 0  # the highest revision seen
         self._forced_at = -_FORCED
         self._failure: tuple[float, SecureKitError] | None = None
         self._pending = False
@@ -163,7 +164,7 @@ class LiveCache(Secretive):
         return self.live is not None and self._monotonic() < self.live.attention_at
 
     def forget(self) -> None:
-        """Drop what is known: the keyring was deleted."""
+        """Drop what is known: the next call reads the document again."""
         with self._mutex():
             self.live = None
 
@@ -233,7 +234,7 @@ class LiveCache(Secretive):
             ttl = min(ttl, self._refresh_period(document))  # the keyring above is in memory: a look costs nothing
         live = Live(opened, keys=keys, primary=primary, checked_at=checked_at, opened_at=opened_at, ttl=ttl)
         live.attention_at = min(checked_at + self._refresh_period(document) * _AHEAD, opened_at + ttl * _AHEAD)
-        self._floor = document.revision
+        self._source.floors[self._path] = document.revision
         self._failure = None
         return live
 
@@ -261,17 +262,19 @@ class LiveCache(Secretive):
         return min(self._source.refresh, document.refresh)
 
     def _check_floor(self, opened: Opened) -> None:
-        revision = opened.document.revision
-        if revision < self._floor:
+        revision, floor = opened.document.revision, self._source.floors.get(self._path, 0)
+        if revision < floor:
             message = (
-                f"{self._path} was rolled back: the store holds revision {revision}, and this process has seen {self._floor}."
-                " Restore the newer document; or, if the older one shall stand, restart this process"
+                f"{self._path} was rolled back: the store holds revision {revision}, and this process has seen, or was told of, {floor}."
+                " Restore the newer document; or, if the older one shall stand, restart this process without the higher minimum"
             )
             raise KeyStoreError(message)
 
     def _raise_recent_failure(self, begin: float) -> None:
         """Do not ask again what was answered while this thread waited, or less than a second ago."""
-        if self._failure is not None and self._failure[0] > begin - (_FORCED if self.live is None and self._floor else 0):
+        if self._failure is not None and self._failure[0] > begin - (
+            _FORCED if self.live is None and self._path in self._source.floors else 0
+        ):
             error = self._failure[1]
             raise DecryptionError if isinstance(error, DecryptionError) else type(error)(*error.args)
 

@@ -10,9 +10,11 @@ import click
 __all__ = ["main"]
 
 _COMMANDS = {
+    "completion": ("_completion", "Print the script that makes a shell complete these commands."),
     "decrypt": ("_values", "Decrypt a value, or columns of a CSV or JSON-lines file."),
     "demo": ("_demo", "Show the main job on real input, step by step."),
     "encrypt": ("_values", "Encrypt a value, or columns of a CSV or JSON-lines file."),
+    "identity": ("_identity", "Make a private key with its certificate."),
     "inspect": ("_inspect", "Say what a message is, without any secret."),
     "keys": ("_keys", "Make, rotate, list and retire keys."),
 }
@@ -53,4 +55,7 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line."""
-    cli(prog_name="securekit")
+    from ._ui import show_warnings
+
+    with show_warnings():
+        cli(prog_name="securekit")

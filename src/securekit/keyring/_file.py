@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from securekit._wire.atomic import write_atomic
+from securekit._wire.atomic import sync_directory, write_atomic
 from securekit.exceptions import KeyStoreError, KeyStoreUnavailableError
 
 from ._document import MAX_SIZE
@@ -60,7 +60,7 @@ class FileStorage:
         file = self._file(path)
         with _translated("delete", file):
             file.unlink(missing_ok=True)
-            _sync(file.parent)
+            sync_directory(file.parent)
             self._lock_file(path).unlink(missing_ok=True)
             with suppress(OSError):  # not empty: as far up as they are
                 for parent in file.relative_to(self.root).parents[:-1]:
@@ -89,6 +89,7 @@ class FileStorage:
         try:
             yield
         finally:
+            fcntl.flock(descriptor, fcntl.LOCK_UN)  # a child that another thread forked in the meantime holds the descriptor too
             os.close(descriptor)
 
     def check(self) -> None:
@@ -109,7 +110,7 @@ class FileStorage:
         missing = missing[: missing.index(self.root)]
         for level in reversed(missing):
             level.mkdir(mode=0o700, exist_ok=True)
-            _sync(level.parent)
+            sync_directory(level.parent)
 
     def _file(self, path: str) -> Path:
         return self.root / f"{path}{_DOCUMENT}"
@@ -150,11 +151,3 @@ def _translated(verb: str, name: Path) -> Iterator[None]:
         if error.errno in _FINAL:
             raise KeyStoreError(message) from error
         raise KeyStoreUnavailableError(message) from error
-
-
-def _sync(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -31,10 +31,11 @@ Row = dict[str, str]
 
 @pytest.fixture(scope="module")
 def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The directory with ``keys/`` and ``root.key``; one keyring is there already."""
+    """The directory with ``keys/`` and ``root.key``; the keyrings of the probe and of one account are there already."""
     directory = tmp_path_factory.mktemp("keystore")
-    wrapper = LocalWrapper.generate(directory / "root.key")
-    FileKeyStore(directory / "keys", wrapper=wrapper, refresh=REFRESH).keyring(f"eu/{WARM}/customers", create=True)
+    store = FileKeyStore(directory / "keys", wrapper=LocalWrapper.generate(directory / "root.key"), refresh=REFRESH)
+    for path in ("eu/probe/ready", f"eu/{WARM}/customers"):
+        store.keyring(path, create=True)
     return directory
 
 
@@ -184,11 +185,13 @@ def test_the_service_goes_on_while_the_keystore_is_away(service: Service, keys: 
     """Workers that hold an account's keys serve on when the disk with the keystore is gone, and say so in the log."""
     account = _open_account(service)
     row_ids = [_create(service, account, _row(1)) for _ in range(40)]
-    eventually(lambda: len(_workers(service, account)) == service.workers, "every worker holds the account's keys")
+    _reach_all(service, "/ready")
+    _reach_all(service, f"/customers/{row_ids[0]}", account)
     (keys / "keys").rename(keys / "away")
     try:
         time.sleep(2 * REFRESH)
         assert [_get(service, account, row_id) for row_id in row_ids] == [_row(1)] * 40
+        assert _workers(service)
     finally:
         (keys / "away").rename(keys / "keys")
 
@@ -199,11 +202,11 @@ def test_the_service_survives_the_loss_of_a_worker(service: Service) -> None:
     """A killed worker is replaced, and its successor opens what it wrote."""
     account = _open_account(service)
     row_id = _create(service, account, _row(1))
-    before = _workers(service, account)
+    before = _workers(service)
     victim = min(before)
 
     os.kill(victim, signal.SIGKILL)
-    eventually(lambda: bool(_workers(service, account) - before), "another worker takes the place of the killed one")
+    eventually(lambda: bool(_workers(service) - before), "another worker takes the place of the killed one")
 
     answers = [service.call("GET", f"/customers/{row_id}", account=account) for _ in range(40)]
     assert {answer.status_code for answer in answers} == {200}
@@ -214,7 +217,7 @@ def test_prefork_workers_inherit_the_open_keyrings(services: dict[str, Service])
     """With --preload the KEK is asked once, by the master: each worker has the keys from birth."""
     django = services["django"]
     row_id = _create(django, WARM, _row(1))
-    eventually(lambda: len(_workers(django, WARM)) == django.workers, "every worker has answered")
+    _reach_all(django, f"/customers/{row_id}")
 
     assert _get(django, WARM, row_id) == _row(1)
     assert Counter(line.split(" ", 1)[1] for line in django.log().splitlines() if f"eu/{WARM}/" in line) == {
@@ -255,8 +258,12 @@ def _key_ids(database: psycopg.Connection, row_ids: list[UUID]) -> set[str | Non
     return {inspect(token).key_id for row in rows for token in row}
 
 
-def _workers(service: Service, account: str) -> set[int]:
+def _workers(service: Service, path: str = "/ready", account: str = WARM) -> set[int]:
     """Return the processes that answer when many ask at once."""
     with ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(lambda _: service.call("GET", "/ready", account=account), range(32)))
+        answers = list(pool.map(lambda _: service.call("GET", path, account=account), range(32)))
     return {int(answer.raise_for_status().headers["X-Worker"]) for answer in answers}
+
+
+def _reach_all(service: Service, path: str, account: str = WARM) -> None:
+    eventually(lambda: len(_workers(service, path, account)) == service.workers, f"every worker answers {path}")

@@ -12,6 +12,8 @@ from securekit import Event, Keyring, SecureKitError
 from securekit.exceptions import KeyStoreUnavailableError, WrapperUnavailableError
 from securekit.keyring import EventKind, fill_path
 
+PROBE = "eu/probe/ready"  # a keyring that protects nothing, under the same KEK as all others
+
 log = logging.getLogger("customers.keys")
 
 

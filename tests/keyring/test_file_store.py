@@ -75,6 +75,15 @@ def test_a_disk_that_is_not_mounted_is_not_an_empty_store(tmp_path: Path) -> Non
     ring.encrypt(b"x", context={})
 
 
+def test_a_store_that_cannot_be_listed_is_not_an_empty_one(tmp_path: Path) -> None:
+    """Listing says what the operating system says; only a root that is not there yet holds no keyrings."""
+    (tmp_path / "file").touch()
+
+    with pytest.raises(KeyStoreError, match="cannot list"):
+        _open(tmp_path / "file").paths()
+    assert _open(tmp_path / "missing").paths() == []
+
+
 def test_a_document_that_was_moved_is_not_believed(tmp_path: Path) -> None:
     """A keyring's file under the name of another path does not open."""
     store = _open(tmp_path)

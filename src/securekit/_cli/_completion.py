@@ -16,7 +16,7 @@ __all__ = ["completion"]
 @click.pass_context
 @handled
 def completion(ctx: click.Context, shell: str) -> None:
-    r"""Print the script that makes SHELL complete securekit's commands.
+    """Print the script that makes SHELL complete securekit's commands.
 
     \b
     bash:  eval "$(securekit completion bash)"                      in ~/.bashrc

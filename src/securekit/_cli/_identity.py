@@ -39,7 +39,7 @@ def identity() -> None:
 def new(
     *, key: Path, cert: Path | None, csr: Path | None, name: str, kind: str, days: int, encrypt: bool, password_file: Path | None
 ) -> None:
-    r"""Make a private key and a self-signed certificate, or a signing request.
+    """Make a private key and a self-signed certificate, or a signing request.
 
     \b
     securekit identity new --key escrow.key --cert escrow.pem --name escrow.example --days 3650 --encrypt

@@ -8,12 +8,13 @@ they are needed; of a JSON line, members keep their order and their types.
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol, TextIO
+from typing import Any, BinaryIO, Protocol, TextIO
 
 from securekit.exceptions import FormatError
 
@@ -33,7 +34,7 @@ class Table(Protocol):
     def batches(self) -> Iterator[list[Row]]:
         """Yield the rows, up to 1,000 at a time."""
 
-    def write(self, rows: Sequence[Row], output: TextIO) -> None:
+    def write(self, rows: Sequence[Row], output: BinaryIO) -> None:
         """Write ``rows`` behind those written before."""
 
 
@@ -80,12 +81,14 @@ class _Csv:
                     raise FormatError(message)
                 yield list(rows)
 
-    def write(self, rows: Sequence[Row], output: TextIO) -> None:
-        writer = csv.DictWriter(output, self._columns, lineterminator="\n")
+    def write(self, rows: Sequence[Row], output: BinaryIO) -> None:
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, self._columns, lineterminator="\n")
         if not self._header_written:
             writer.writeheader()
             self._header_written = True
         writer.writerows(rows)
+        output.write(text.getvalue().encode())
 
 
 class _JsonLines:
@@ -100,8 +103,8 @@ class _JsonLines:
         while rows := [self._row(number, line) for number, line in islice(self._lines, _BATCH)]:
             yield rows
 
-    def write(self, rows: Sequence[Row], output: TextIO) -> None:
-        output.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    def write(self, rows: Sequence[Row], output: BinaryIO) -> None:
+        output.writelines(json.dumps(row, ensure_ascii=False).encode() + b"\n" for row in rows)
 
     def _row(self, number: int, line: str) -> Row:
         try:

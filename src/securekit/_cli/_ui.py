@@ -2,10 +2,10 @@
 """How the command line speaks.
 
 RULES. Results go to stdout, everything else to stderr. An error is one line ``securekit: error: …``, and perhaps
-``securekit: hint: …``; what works and should not be so is ``securekit: warning: …``. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 could not decrypt or verify. What lists has
-``--json``; what changes has ``--dry-run`` or is undone by another command; what destroys asks, unless ``--yes``. What
-takes longer than a second shows its progress on a terminal, and a line now and then elsewhere. Secrets
-come from files, stdin or a prompt, never from an argument.
+``securekit: hint: …``; what works and should not be so is ``securekit: warning: …``. Exit codes: 0 done, 1 failed,
+2 wrong usage, 3 could not decrypt or verify. What lists has ``--json``; what changes has ``--dry-run`` or is undone by
+another command; what destroys asks, unless ``--yes``. What takes long shows its progress on a terminal, and a line now
+and then elsewhere. Secrets come from files, stdin or a prompt, never from an argument.
 """
 
 from __future__ import annotations
@@ -15,20 +15,38 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
 from datetime import datetime
-from contextlib import contextmanager
 from functools import wraps
-from typing import Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
 from securekit.exceptions import DecryptionError, SecureKitError, SecurityWarning
 
-__all__ = ["FAILED", "UNVERIFIED", "fail", "fail_with", "handled", "note", "print_json", "print_table", "progress", "show_warnings"]
+if TYPE_CHECKING:
+    from securekit.wrappers import WrappedKey
+
+__all__ = [
+    "FAILED",
+    "STOPPED",
+    "UNVERIFIED",
+    "fail",
+    "fail_with",
+    "handled",
+    "note",
+    "print_json",
+    "print_table",
+    "printable",
+    "progress",
+    "recipient",
+    "show_warnings",
+]
 
 FAILED = 1
 UNVERIFIED = 3
+STOPPED = 130  # as shells have it for an interrupt
 _SAY_EVERY = 5.0  # seconds
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -39,11 +57,16 @@ def note(text: str) -> None:
     click.echo(text, err=True)
 
 
+def printable(text: str) -> str:
+    """Return ``text`` without what could steer a terminal: names in documents come from anybody."""
+    return "".join(character if character.isprintable() else "\ufffd" for character in text)
+
+
 def fail(text: str, *, hint: str = "", code: int = FAILED) -> NoReturn:
     """Say what went wrong, and end."""
-    click.echo(f"securekit: error: {text}", err=True)
+    note(f"securekit: error: {printable(text)}")
     if hint:
-        click.echo(f"securekit: hint: {hint}", err=True)
+        note(f"securekit: hint: {printable(hint)}")
     sys.exit(code)
 
 
@@ -56,7 +79,7 @@ def fail_with(error: Exception, where: str = "") -> NoReturn:
         fail(text, code=UNVERIFIED)
     if isinstance(error, SecureKitError) or where:
         fail(text)
-    raise click.UsageError(text) from None
+    raise click.UsageError(text, ctx=click.get_current_context(silent=True)) from None
 
 
 @contextmanager
@@ -89,11 +112,11 @@ def show_warnings() -> Iterator[None]:
 
     def show(message: Warning | str, category: type[Warning], *_: object) -> None:
         if issubclass(category, SecurityWarning):
-            click.echo(f"securekit: warning: {message}", err=True)
+            note(f"securekit: warning: {printable(str(message))}")
 
     with warnings.catch_warnings():
         warnings.simplefilter("default", SecurityWarning)
-        warnings.showwarning = show  # type: ignore[assignment] - it takes more, and needs no more
+        warnings.showwarning = show  # type: ignore[assignment]  # It is called with more, and needs no more.
         yield
 
 
@@ -119,15 +142,21 @@ def print_table(columns: Sequence[str], rows: Sequence[Mapping[str, object]]) ->
     """Print a table on stdout, drawn by rich on a terminal and by tabs elsewhere."""
     if not sys.stdout.isatty():
         for row in rows:
-            click.echo("\t".join(str(row[column]) for column in columns))
+            click.echo("\t".join(printable(str(row[column])) for column in columns))
         return
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table(*columns)
     for row in rows:
-        table.add_row(*(str(row[column]) for column in columns))
+        table.add_row(*(escape(printable(str(row[column]))) for column in columns))
     Console().print(table)
+
+
+def recipient(copy: WrappedKey) -> dict[str, object]:
+    """Return what is shown of a wrapped copy: whom it is for."""
+    return {"wrapper": copy.wrapper, "key_ref": copy.key_ref, "about": dict(copy.about)}
 
 
 def _jsonable(value: object) -> object:

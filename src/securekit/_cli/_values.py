@@ -7,8 +7,9 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
@@ -65,7 +66,7 @@ def _options(command: Callable[..., Any]) -> Callable[..., Any]:
 def encrypt(
     store: KeyStore, *, file: Path | None, path: str, pairs: tuple[str, ...], columns: tuple[str, ...], output: Path | None
 ) -> None:
-    r"""Encrypt one value (FILE or stdin), or columns of FILE.
+    """Encrypt one value (FILE or stdin), or columns of FILE.
 
     \b
     echo -n "DE89 3704 0044" | securekit encrypt --keyring eu/acme/invoices --context id=42
@@ -73,12 +74,13 @@ def encrypt(
     """
     context = parse_context(pairs)
     if columns:
-        _convert_columns(store, file, columns, path, context, output, _encrypt_cells)
+        _Job(store, path, context, _encrypt_cells).run(file, columns, output)
         return
     from securekit.keyring import to_text
 
+    record = store.keyring(path).encrypt(_read(file), context=context)
     with _writing(output) as out:
-        out.write(to_text(store.keyring(path).encrypt(_read(file), context=context)) + "\n")
+        out.write(to_text(record).encode() + b"\n")
 
 
 @click.command()
@@ -91,15 +93,11 @@ def decrypt(
     """Decrypt one value (FILE or stdin), or columns of FILE. The options are those of `securekit encrypt`."""
     context = parse_context(pairs)
     if columns:
-        _convert_columns(store, file, columns, path, context, output, _decrypt_cells)
+        _Job(store, path, context, _decrypt_cells).run(file, columns, output)
         return
     data = store.keyring(path).decrypt(_as_record(_read(file)), context=context)
-    if output is not None:
-        from securekit._wire.atomic import write_atomic
-
-        write_atomic(output, data)
-    else:
-        sys.stdout.buffer.write(data)
+    with _writing(output) as out:
+        out.write(data)
 
 
 def _read(file: Path | None) -> bytes:
@@ -113,59 +111,58 @@ def _as_record(data: bytes) -> bytes:
     return from_text(data.removesuffix(b"\n").decode("ascii", errors="replace")) if data[:4] == b"sk1." else data
 
 
-def _convert_columns(
-    store: KeyStore, file: Path | None, columns: tuple[str, ...], path: str, context: dict[str, str], output: Path | None, convert: Convert
-) -> None:
-    """Apply ``convert`` to the columns of every row, a batch at a time."""
-    if file is None:
-        message = "columns are those of a FILE: name it"
-        raise ValueError(message)
-    from ._tables import open_table
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """What is done to the columns of a file: ``path`` and ``context`` are templates that each row fills."""
 
-    fields = _FIELD.findall(path) + [field for value in context.values() for field in _FIELD.findall(value)]
-    with open_table(file) as table, _writing(output) as out, progress("rows") as advance:
-        table.check_columns([*columns, *fields])
-        done = 0
-        for rows in table.batches():
-            before = [dict(row) for row in rows]
-            for column in columns:
-                _convert_column(store, rows, before, column, path, context, convert, where=lambda n, done=done: f"{file}, row {done + n + 1}")
-            table.write(rows, out)
-            done += len(rows)
-            advance(len(rows))
+    store: KeyStore
+    path: str
+    context: dict[str, str]
+    convert: Convert
+
+    def run(self, file: Path | None, columns: tuple[str, ...], output: Path | None) -> None:
+        """Convert ``columns`` of every row of ``file``, a batch at a time."""
+        if file is None:
+            message = "columns are those of a FILE: name it"
+            raise ValueError(message)
+        from ._tables import open_table
+
+        fields = [field for template in (self.path, *self.context.values()) for field in _FIELD.findall(template)]
+        with open_table(file) as table, _writing(output) as out, progress("rows") as advance:
+            table.check_columns([*columns, *fields])
+            first = 1
+            for rows in table.batches():
+                before = [dict(row) for row in rows]
+                for column in columns:
+                    self._convert_column(column, rows, before, where=f"{file}, column {column}", first=first)
+                table.write(rows, out)
+                first += len(rows)
+                advance(len(rows))
+
+    def _convert_column(self, column: str, rows: list[Row], before: list[Row], *, where: str, first: int) -> None:
+        """Change one column of a batch, keyring by keyring. A value that is absent or null stays so."""
+        by_path: dict[str, tuple[list[int], Items]] = {}
+        for number, row in enumerate(before):
+            if row.get(column) is None:
+                continue
+            try:
+                places, items = by_path.setdefault(_fill_path(self.path, row), ([], []))
+                items.append((_as_text(row[column]), {key: _fill(template, row) for key, template in self.context.items()}))
+            except (SecureKitError, ValueError) as error:
+                fail_with(error, f"{where}, row {first + number}")
+            places.append(number)
+        for path, (places, items) in by_path.items():
+            for number, result in zip(places, self.convert(self.store.keyring(path), items), strict=True):
+                if isinstance(result, SecureKitError):
+                    fail_with(result, f"{where}, row {first + number}")
+                rows[number][column] = result.decode()
 
 
-def _convert_column(
-    store: KeyStore,
-    rows: list[Row],
-    before: list[Row],
-    column: str,
-    path: str,
-    context: dict[str, str],
-    convert: Convert,
-    *,
-    where: Callable[[int], str],
-) -> None:
-    """Change one column of a batch, keyring by keyring. A value that is absent or null stays so."""
-    by_path: dict[str, tuple[list[int], Items]] = {}
-    for number, row in enumerate(before):
-        value = row.get(column)
-        if value is None:
-            continue
-        try:
-            if not isinstance(value, str):
-                message = f"the value is {type(value).__name__}, not text"
-                raise FormatError(message)
-            places, items = by_path.setdefault(_fill_path(path, row), ([], []))
-            items.append((value.encode(), {key: _fill(template, row) for key, template in context.items()}))
-        except (SecureKitError, ValueError) as error:
-            fail_with(error, f"{where(number)}, column {column}")
-        places.append(number)
-    for name, (places, items) in by_path.items():
-        for number, result in zip(places, convert(store.keyring(name), items), strict=True):
-            if isinstance(result, SecureKitError):
-                fail_with(result, f"{where(number)}, column {column}")
-            rows[number][column] = result.decode()
+def _as_text(value: object) -> bytes:
+    if not isinstance(value, str):
+        message = f"the value is {type(value).__name__}, not text"
+        raise FormatError(message)
+    return value.encode()
 
 
 def _encrypt_cells(ring: Keyring, items: Items) -> list[bytes | SecureKitError]:
@@ -190,10 +187,11 @@ def _decrypt_cells(ring: Keyring, items: Items) -> list[bytes | SecureKitError]:
 
 
 @contextmanager
-def _writing(output: Path | None) -> Iterator[TextIO]:
-    """Give a text file that is ``output`` once it is complete, or stdout."""
+def _writing(output: Path | None) -> Iterator[BinaryIO]:
+    """Give a file that is ``output`` once it is complete, or stdout."""
     if output is None:
-        yield sys.stdout
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
         return
     from securekit._wire.atomic import atomic_writer
 

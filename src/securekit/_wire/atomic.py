@@ -15,11 +15,13 @@ import errno
 import fcntl
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import get_ident
+from typing import BinaryIO
 
-__all__ = ["sync_directory", "write_atomic", "write_new"]
+__all__ = ["atomic_writer", "sync_directory", "write_atomic", "write_new"]
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _CANNOT = {errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT}  # no O_TMPFILE here, or no /proc
@@ -39,6 +41,30 @@ def write_atomic(path: str | os.PathLike[str], data: bytes, *, mode: int = 0o600
     with _opened(target.parent, _DIRECTORY) as directory:
         with _locked(directory, target.parent), _temporary(directory, target.name, data, mode) as temporary:
             os.rename(temporary, target.name, src_dir_fd=directory, dst_dir_fd=directory)
+        os.fsync(directory)
+
+
+@contextmanager
+def atomic_writer(path: str | os.PathLike[str], *, mode: int = 0o600) -> Iterator[BinaryIO]:
+    """Give a binary file that replaces the one at ``path`` when the block ends, durably; after an exception nothing changes.
+
+    However long the writing takes, the file has no name until it is complete, and no lock is held.
+
+    Raises:
+        OSError: As the operating system says; the old file is intact.
+    """
+    target = Path(path)
+    with _opened(target.parent, _DIRECTORY) as directory:
+        with _unnamed(directory, target.name, mode) as (file, source):
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+            temporary = f".{target.name}.tmp"
+            with _locked(directory, target.parent):
+                with suppress(FileNotFoundError):
+                    os.unlink(temporary, dir_fd=directory)
+                os.link(source(file.fileno()), temporary, src_dir_fd=directory, dst_dir_fd=directory, follow_symlinks=True)
+                os.rename(temporary, target.name, src_dir_fd=directory, dst_dir_fd=directory)
         os.fsync(directory)
 
 
@@ -123,6 +149,27 @@ def _link_unnamed(directory: int, name: str, data: bytes, mode: int) -> bool:
             return False
         raise
     return True
+
+
+@contextmanager
+def _unnamed(directory: int, name: str, mode: int) -> Iterator[tuple[BinaryIO, Callable[[int], str]]]:
+    """Give a file without a name, and how to say what it is linked from; with a name of its own where the system cannot."""
+    try:
+        descriptor = os.open(".", os.O_RDWR | getattr(os, "O_TMPFILE", 0) | os.O_CLOEXEC, mode, dir_fd=directory)
+    except OSError as error:
+        if error.errno not in _CANNOT:
+            raise
+    else:
+        with os.fdopen(descriptor, "w+b") as file:
+            yield file, "/proc/self/fd/{}".format
+        return
+    own = f".{name}.{os.getpid()}-{get_ident()}.tmp"
+    descriptor = os.open(own, _NEW, mode, dir_fd=directory)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            yield file, lambda _: own
+    finally:
+        os.unlink(own, dir_fd=directory)
 
 
 def _fill(descriptor: int, data: bytes) -> None:

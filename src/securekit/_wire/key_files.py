@@ -25,9 +25,10 @@ def read_key_file(path: str | os.PathLike[str], *, max_size: int = MAX_SIZE) -> 
     """Return the bytes of a key file.
 
     It must be a regular file with one hard link, owned by root or the caller, and closed to group and others. A symbolic
-    link is followed only if every directory and link on the way is owned by root or the caller and writable by nobody
-    else. Accepted as they are: files in ``$CREDENTIALS_DIRECTORY`` (systemd), root's files that our group may read
-    (Kubernetes' fsGroup), and, with a warning, files below ``/run/secrets`` on a read-only mount (Docker).
+    link is followed only if every directory and link on the way is owned by root or the caller, and is writable by nobody
+    else or sticky, as the mount point of a Kubernetes secret is: there, others cannot replace what is not theirs.
+    Accepted as they are: files in ``$CREDENTIALS_DIRECTORY`` (systemd), root's files that our group may read (Kubernetes'
+    fsGroup), and, with a warning, files below ``/run/secrets`` on a read-only mount (Docker).
 
     Raises:
         securekit.exceptions.KeyFileError: The file is missing, empty, too large, or not guarded; with the repair.
@@ -67,7 +68,7 @@ def _resolve(name: Path) -> Path:
         raise KeyFileError(message)
     for step in {*steps, *current.parents} if linked else ():
         facts = step.lstat()
-        loose = not stat.S_ISLNK(facts.st_mode) and facts.st_mode & _WRITABLE
+        loose = not stat.S_ISLNK(facts.st_mode) and facts.st_mode & _WRITABLE and not facts.st_mode & stat.S_ISVTX
         if facts.st_uid not in {0, os.geteuid()} or loose:
             message = (
                 f"the key file {name} is behind a symbolic link, and {step} on the way can be changed by others;"

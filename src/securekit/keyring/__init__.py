@@ -12,6 +12,7 @@ from ._inspect import Inspection, inspect
 from ._keyring import Keyring
 from ._keyring_wrapper import KeyringWrapper
 from ._path import check_path, fill_path
+from ._record import from_text, to_text
 from ._source import Wrappers
 from ._storage import DocumentStorage
 from ._store import FileKeyStore, KeyStore, MemoryKeyStore, StoreOptions
@@ -38,5 +39,7 @@ __all__ = [
     "Wrappers",
     "check_path",
     "fill_path",
+    "from_text",
     "inspect",
+    "to_text",
 ]

@@ -67,13 +67,13 @@ class FileStorage:
                     (self.root / parent).rmdir()
 
     def paths(self) -> Iterator[str]:
-        """Yield the paths of all documents."""
-        for directory, _, files in os.walk(self.root):
-            for name in files:
-                if name.endswith(_DOCUMENT):
-                    path = (Path(directory).relative_to(self.root) / name.removesuffix(_DOCUMENT)).as_posix()
-                    with suppress(ValueError):  # not written by us
-                        yield check_path(path)
+        """Yield the paths of all documents; a directory that cannot be read is an error, never an empty one."""
+        with _translated("list", self.root):
+            found = [Path(directory, name) for directory, _, files in os.walk(self.root, onerror=_raise_unless_gone) for name in files]
+        for file in found:
+            if file.name.endswith(_DOCUMENT):
+                with suppress(ValueError):  # not written by us
+                    yield check_path(file.relative_to(self.root).as_posix().removesuffix(_DOCUMENT))
 
     @contextmanager
     def lock(self, path: str) -> Iterator[None]:
@@ -151,3 +151,9 @@ def _translated(verb: str, name: Path) -> Iterator[None]:
         if error.errno in _FINAL:
             raise KeyStoreError(message) from error
         raise KeyStoreUnavailableError(message) from error
+
+
+def _raise_unless_gone(error: OSError) -> None:
+    """Let a directory vanish while others delete in it; the root is missing before the first keyring."""
+    if not isinstance(error, FileNotFoundError):
+        raise error

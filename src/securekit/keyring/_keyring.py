@@ -18,6 +18,8 @@ from ._live import LiveCache
 from ._verbs import DataVerbs
 
 if TYPE_CHECKING:
+    from securekit.wrappers import WrappedKey
+
     from ._document import KeyringDocument, KeyVersion
     from ._info import Action
     from ._live import Change, KeyringSource, Live
@@ -61,9 +63,9 @@ class Keyring(DataVerbs):
         return self._cache.current().opened.document.revision
 
     @property
-    def recipients(self) -> tuple[tuple[str, str], ...]:
-        """The ``(wrapper name, key_ref)`` pairs to which the keyring is wrapped."""
-        return tuple(wrapped.recipient for wrapped in self._cache.current().opened.document.recipients)
+    def recipients(self) -> tuple[WrappedKey, ...]:
+        """The wrapped copies of the keyring's secret: one per KEK that opens it."""
+        return self._cache.current().opened.document.recipients
 
     @property
     def depth(self) -> int:

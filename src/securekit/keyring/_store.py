@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import TypedDict, Unpack
 from weakref import WeakValueDictionary
@@ -164,7 +164,14 @@ class KeyStore(Secretive):
         return sorted(path for path in self._storage.paths() if is_under(path, prefix))
 
     def rewrap(
-        self, wrapper: Wrappers | None = None, *, prefix: str = "", drop: Iterable[str | KeyWrapper] = (), recover: bool = False
+        self,
+        wrapper: Wrappers | None = None,
+        *,
+        prefix: str = "",
+        drop: Iterable[str | KeyWrapper] = (),
+        recover: bool = False,
+        dry_run: bool = False,
+        report: Callable[[str], None] | None = None,
     ) -> list[str]:
         """Wrap the keyrings at or below ``prefix`` to other KEKs. No data key changes, and no data is touched.
 
@@ -179,9 +186,11 @@ class KeyStore(Secretive):
             prefix: Which keyrings.
             drop: The ``key_ref`` of recipients, or their wrappers, to remove.
             recover: Believe documents that open through an escrow certificate alone. See `keyring`.
+            dry_run: Only find out what would be changed: every keyring is opened, and nothing is wrapped or written.
+            report: Called with each path when it is done, changed or not.
 
         Returns:
-            The paths that were changed; those already wrapped to exactly these recipients are not.
+            The paths that were (or would be) changed; those already wrapped to exactly these recipients are not.
 
         Raises:
             securekit.exceptions.KeyStoreError: A recipient would be lost. Keyrings before it in order are changed already;
@@ -192,9 +201,11 @@ class KeyStore(Secretive):
         changed = []
         for path in self.paths(prefix):
             wrappers = self._source.writers(path) if wrapper is None else resolve(wrapper, path)
-            if self._rewrap_one(path, wrappers, dropped, recover=recover):
+            if self._rewrap_one(path, wrappers, dropped, recover=recover, dry_run=dry_run):
                 changed.append(path)
-        if wrapper is not None and not prefix:
+            if report is not None:
+                report(path)
+        if wrapper is not None and not prefix and not dry_run:
             self._source.write_with(wrapper)
         return changed
 
@@ -281,12 +292,12 @@ class KeyStore(Secretive):
             return  # another one was faster, and so there is a keyring
         self._source.emit(Event(EventKind.ROTATED, path, document.primary.id, "created"))
 
-    def _rewrap_one(self, path: str, wrappers: tuple[KeyWrapper, ...], dropped: set[str], *, recover: bool) -> bool:
+    def _rewrap_one(self, path: str, wrappers: tuple[KeyWrapper, ...], dropped: set[str], *, recover: bool, dry_run: bool) -> bool:
         with self._storage.lock(path):
             opened = self._source.load(path, None, Trust(recover=recover), renew=True)
             plan = plan_recipients(opened.document, wrappers, own=self._source.openers(path), dropped=dropped)
-            if not plan.changes:
-                return False
+            if not plan.changes or dry_run:
+                return plan.changes
             document, secret, report = opened.document, opened.secret, self._source.reporter(path)
             if plan.renews:
                 secret = lifecycle.new_secret()

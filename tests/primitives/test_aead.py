@@ -164,7 +164,7 @@ def _flips(data: bytes) -> Iterator[bytes]:
             yield data[:position] + bytes([data[position] ^ 1 << bit]) + data[position + 1 :]
 
 
-@pytest.mark.parametrize("size", [0, 1, 15, 16, 17, 100, 1000, 4000])
+@pytest.mark.parametrize("size", [0, 1, 15, 16, 17, 100, 1000, 20_000])
 def test_every_flip_of_a_message_is_refused(size: int, count: Count) -> None:
     """Each single bit of nonce, commitment, ciphertext and tag, and of the associated data, is authenticated."""
     cipher, associated_data = KcXaes256Gcm(bytes(32), prefix=b"prefix"), b"associated data"
@@ -182,10 +182,10 @@ def test_every_flip_of_a_message_is_refused(size: int, count: Count) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-def test_two_million_flips_are_refused(count: Count) -> None:
+def test_ten_million_flips_are_refused(count: Count) -> None:
     """The same for long messages under many keys."""
     tried = 0
-    while tried < 2_000_000:
+    while tried < 10_000_000:
         cipher = KcXaes256Gcm(os.urandom(32))
         for changed in _flips(cipher.encrypt(os.urandom(1000), b"")):
             _open_refused(cipher, changed, b"")

@@ -33,6 +33,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 from urllib.parse import parse_qsl
 
+from securekit.exceptions import KeyFileError
+
 if TYPE_CHECKING:
     from securekit.keyring import KeyStore, StoreOptions
     from securekit.wrappers import KeyWrapper
@@ -103,11 +105,7 @@ def open_wrapper(name: str, *, ask: AskPassphrase | None = None) -> KeyWrapper:
     """
     kind, colon, rest = name.partition(":")
     target, _, query = rest.partition("?")
-    try:
-        options = dict(parse_qsl(query, strict_parsing=bool(query), max_num_fields=8))
-    except ValueError:
-        message = f"the options of {name!r} are not of the form ?name=value&name=value"
-        raise ValueError(message) from None
+    options = _options(name, query)
     if kind == "local" and target:
         _allow(name, options, {"label"})
         from securekit.wrappers import LocalWrapper
@@ -138,6 +136,18 @@ def _open_wrappers(names: str | KeyWrapper | Sequence[str | KeyWrapper], ask: As
     return tuple(open_wrapper(name, ask=ask) if isinstance(name, str) else name for name in several)
 
 
+def _options(name: str, query: str) -> dict[str, str]:
+    try:
+        pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query), max_num_fields=8)
+    except ValueError:
+        pairs = [("", "")]
+    options = dict(pairs)
+    if len(options) != len(pairs) or not all(options.values()):
+        message = f"the options of {name!r} are not of the form ?name=value&name=value, each name once"
+        raise ValueError(message)
+    return options
+
+
 def _allow(name: str, options: Mapping[str, str], allowed: set[str]) -> None:
     unknown = sorted(options.keys() - allowed)
     if unknown:
@@ -155,7 +165,12 @@ def _password(options: Mapping[str, str], file: str | None, ask: AskPassphrase |
 def _secret_text(path: str) -> str:
     from securekit._wire.key_files import read_key_file
 
-    return read_key_file(path).decode().removesuffix("\n")
+    try:
+        return read_key_file(path).decode().removesuffix("\n")
+    except UnicodeDecodeError:
+        pass  # that error would carry the passphrase
+    message = f"the passphrase file {path} is not UTF-8 text"
+    raise KeyFileError(message)
 
 
 def _ask(what: str) -> str:

@@ -69,7 +69,8 @@ class Secret(Secretive, Generic[T]):
             return NotImplemented
         mine, theirs = self._value, other._value
         if isinstance(mine, str) and isinstance(theirs, str):
-            return hmac.compare_digest(mine.encode(), theirs.encode())
+            # A lone surrogate is compared too: an error that it is none would carry the secret.
+            return hmac.compare_digest(mine.encode(errors="surrogatepass"), theirs.encode(errors="surrogatepass"))
         if isinstance(mine, bytes) and isinstance(theirs, bytes):
             return hmac.compare_digest(mine, theirs)
         return bool(mine == theirs)

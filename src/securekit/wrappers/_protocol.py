@@ -116,6 +116,7 @@ def open_package(package: bytes, binding: Binding) -> bytes:
         securekit.exceptions.DecryptionError: The package has another shape, or another binding.
     """
     if len(package) != PACKAGE_SIZE or package[:1] != _VERSION or not hmac.compare_digest(package[33:], _bind(binding)):
+        del package  # error trackers show the variables of a frame that raises
         raise DecryptionError
     return package[1:33]
 

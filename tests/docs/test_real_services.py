@@ -155,7 +155,7 @@ def test_a_moved_ciphertext_is_an_alarm(service: Service, database: psycopg.Conn
     answer = service.call("GET", f"/customers/{other}", account=account)
 
     assert (answer.status_code, answer.json()) == (500, {"detail": "Internal Server Error"})
-    assert "CRITICAL customers.keys DecryptionError" in service.log()
+    assert f"CRITICAL customers.keys DecryptionError at '/customers/{other}'" in service.log()
     assert not [text for text in _row(1).values() if text in service.log()]
     assert _get(service, account, victim) == _row(1)
 

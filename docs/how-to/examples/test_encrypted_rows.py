@@ -59,4 +59,4 @@ def test_no_keys_is_a_503() -> None:
     with pytest.raises(WrapperUnavailableError) as caught:
         store.keyring(keyring_path("acme"), create=True)
 
-    assert status_of(caught.value) == 503
+    assert status_of(caught.value, "/customers") == 503

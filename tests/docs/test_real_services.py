@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -114,9 +115,8 @@ def test_a_rotation_reaches_every_worker(service: Service, database: psycopg.Con
     old = [_create(service, account, _row(number)) for number in range(40)]
     (old_key,) = _key_ids(database, old)
 
-    subprocess.run(
-        ["securekit", "keys", "rotate", f"eu/{account}/customers"], env=os.environ | environment, check=True, capture_output=True
-    )
+    command = [sys.executable, "-m", "securekit", "keys", "rotate", f"eu/{account}/customers"]
+    subprocess.run(command, env=os.environ | environment, check=True, capture_output=True)
     assert _get(service, account, old[0]) == _row(0)
     time.sleep(2 * REFRESH)
 
@@ -155,7 +155,7 @@ def test_a_moved_ciphertext_is_an_alarm(service: Service, database: psycopg.Conn
     answer = service.call("GET", f"/customers/{other}", account=account)
 
     assert (answer.status_code, answer.json()) == (500, {"detail": "Internal Server Error"})
-    assert "CRITICAL customers.keys DecryptionError" in service.log()
+    assert f"CRITICAL customers.keys DecryptionError at '/customers/{other}'" in service.log()
     assert not [text for text in _row(1).values() if text in service.log()]
     assert _get(service, account, victim) == _row(1)
 

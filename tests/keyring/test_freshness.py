@@ -326,6 +326,25 @@ def test_akeyring_reads_in_a_worker_thread() -> None:
     assert asyncio.run(main()) > 5
 
 
+def test_akeyring_keeps_the_keyrings_that_are_asked_for() -> None:
+    """Of more keyrings than ``cache_size``, the one that was asked for least recently is let go."""
+    storage = CountingStorage()
+    store = KeyStore(storage, wrapper=LocalWrapper(bytes(32)), cache_size=2)
+    for path in ("busy", "idle"):
+        store.keyring(path, create=True)
+
+    asyncio.run(_ask(store, "busy"))
+    store.keyring("new", create=True)
+
+    before = storage.reads
+    asyncio.run(_ask(store, "busy"))
+    assert storage.reads == before
+
+
+async def _ask(store: KeyStore, path: str) -> None:
+    await store.akeyring(path)
+
+
 def test_a_broken_hook_stops_nothing(caplog: pytest.LogCaptureFixture) -> None:
     """An exception from on_event is logged, and the call goes on."""
 

@@ -137,7 +137,7 @@ class KeyMiddleware:
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
         if not isinstance(error, SecureKitError):
             return None
-        status = status_of(error)
+        status = status_of(error, request.path)
         headers = {"Retry-After": "5"} if status is HTTPStatus.SERVICE_UNAVAILABLE else None
         return JsonResponse({"detail": status.phrase}, status=status, headers=headers)
 

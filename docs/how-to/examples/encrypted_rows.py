@@ -53,10 +53,10 @@ def report(event: Event) -> None:
     # Your metrics library's counter goes here, labelled with event.kind.
 
 
-def status_of(error: SecureKitError) -> HTTPStatus:
+def status_of(error: SecureKitError, where: str) -> HTTPStatus:
     """Return what the caller is told, and wake somebody up if trying again will not help."""
     if isinstance(error, KeyStoreUnavailableError | WrapperUnavailableError):
-        log.warning("%s: %s", type(error).__name__, error)
+        log.warning("%s at %r: %s", type(error).__name__, where, error)
         return HTTPStatus.SERVICE_UNAVAILABLE
-    log.critical("%s: %s", type(error).__name__, error)
+    log.critical("%s at %r: %s", type(error).__name__, where, error)
     return HTTPStatus.INTERNAL_SERVER_ERROR

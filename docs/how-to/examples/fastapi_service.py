@@ -135,6 +135,6 @@ async def ready(store: Store) -> None:
 @app.exception_handler(SecureKitError)
 async def keys_failed(request: Request, error: SecureKitError) -> Response:
     """Tell the caller nothing but whether to come back; the log has the rest."""
-    status = status_of(error)
+    status = status_of(error, request.url.path)
     headers = {"Retry-After": "5"} if status is HTTPStatus.SERVICE_UNAVAILABLE else None
     return JSONResponse({"detail": status.phrase}, status, headers)

@@ -152,6 +152,7 @@ class KeyStore(Secretive):
         ring = self._rings.get(path)
         plain = keyring_id is None and not minimum_revision and not recover
         if plain and ring is not None and ring._cache.is_fresh():  # noqa: SLF001 - its own keyring
+            self._hold(path, ring)
             return ring
         return await asyncio.to_thread(
             self.keyring, path, create, keyring_id=keyring_id, minimum_revision=minimum_revision, recover=recover

@@ -29,13 +29,14 @@ Items = Iterable[tuple[bytes, Mapping[str, str]]]
 class DataVerbs(Secretive):
     """Encrypts under the primary key of a keyring, and decrypts under whichever of its keys a record names."""
 
-    __slots__ = ("_cache", "_encode", "_monotonic", "_source", "path")
+    __slots__ = ("_cache", "_encode", "_encoder", "_monotonic", "_source", "path")
 
-    def __init__(self, path: str, source: KeyringSource, cache: LiveCache, encode: ContextEncoder) -> None:
+    def __init__(self, path: str, source: KeyringSource, cache: LiveCache, encoder: ContextEncoder) -> None:
         self.path = path
         self._source = source
         self._cache = cache
-        self._encode = encode
+        self._encoder = encoder
+        self._encode: Callable[[Mapping[str, str]], bytes] = encoder.encode
         self._monotonic: Callable[[], float] = source.clock.monotonic
 
     def encrypt(self, data: bytes, *, context: Mapping[str, str]) -> bytes:
@@ -86,7 +87,9 @@ class DataVerbs(Secretive):
         live = self._cache.live
         if live is None or self._monotonic() >= live.attention_at:
             live = self._cache.freshen()
-        key = self._key_of(token, live)
+        key = live.primary
+        if type(token) is not bytes or token[:HEADER_SIZE] != key.header or not OVERHEAD <= len(token) <= MAX_SIZE:
+            key = self._key_of(token, live)
         return key.cipher.decrypt(token, key.associated_data + self._encode(context))
 
     def encrypt_text(self, text: str, *, context: Mapping[str, str]) -> str:
@@ -141,17 +144,19 @@ class DataVerbs(Secretive):
             message = f'errors must be "raise" or "return", not {errors!r}'
             raise ValueError(message)
         live = self._cache.current()
-        encode = self._encode
+        encode, primary = self._encode, live.primary
         results: list[bytes | SecureKitError | None] = []
         by_key: dict[RecordKey, tuple[list[int], list[tuple[bytes, bytes]]]] = {}
         for token, context in items:
-            try:
-                key = self._key_of(token, live)
-            except SecureKitError as error:
-                if errors == "raise":
-                    raise
-                results.append(error.with_traceback(None))
-                continue
+            key = primary
+            if type(token) is not bytes or token[:HEADER_SIZE] != key.header or not OVERHEAD <= len(token) <= MAX_SIZE:
+                try:
+                    key = self._key_of(token, live)
+                except SecureKitError as error:
+                    if errors == "raise":
+                        raise
+                    results.append(error.with_traceback(None))
+                    continue
             places, messages = by_key.get(key) or by_key.setdefault(key, ([], []))
             places.append(len(results))
             messages.append((token, key.associated_data + encode(context)))

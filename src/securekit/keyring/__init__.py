@@ -3,17 +3,21 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from ._bound import BoundKeyring
 from ._clock import Clock, SystemClock
 from ._document import KeyState
 from ._event import Event, EventKind, OnEvent
 from ._info import Due, ErasureReceipt, KeyInfo
-from ._inspect import Inspection, inspect
 from ._keyring import Keyring
-from ._keyring_wrapper import KeyringWrapper
 from ._path import check_path, fill_path
 from ._storage import DocumentStorage
 from ._store import FileKeyStore, KeyStore, MemoryKeyStore, Wrappers
+
+if TYPE_CHECKING:
+    from ._inspect import Inspection, inspect
+    from ._keyring_wrapper import KeyringWrapper
 
 __all__ = [
     "BoundKeyring",
@@ -38,3 +42,19 @@ __all__ = [
     "fill_path",
     "inspect",
 ]
+
+# Not every process needs these.
+_LAZY = {
+    "Inspection": "_inspect",
+    "KeyringWrapper": "_keyring_wrapper",
+    "inspect": "_inspect",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _LAZY:
+        message = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(message)
+    from importlib import import_module
+
+    return getattr(import_module(f".{_LAZY[name]}", __name__), name)

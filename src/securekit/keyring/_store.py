@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
@@ -25,7 +23,6 @@ from ._event import Event, EventKind, OnEvent
 from ._info import ErasureReceipt, receipt
 from ._keyring import Keyring
 from ._path import check_path, is_under
-from ._recipients import plan_recipients
 from ._storage import DocumentStorage, MemoryStorage
 from ._unlocking import Opened, Trust, unlock, wrap_secret
 
@@ -39,7 +36,6 @@ Wrappers = KeyWrapper | Sequence[KeyWrapper] | Callable[[str], KeyWrapper | Sequ
 
 DAY = 24 * 3600  # seconds
 _ATTEMPTS = 5  # of a change, where another process writes in between
-_log = logging.getLogger("securekit")
 
 
 class KeyStore(Secretive):
@@ -143,6 +139,8 @@ class KeyStore(Secretive):
         ring = self._rings.get(path)
         if ring is not None and keyring_id is None and not recover and ring._cache.is_fresh():  # noqa: SLF001
             return ring
+        import asyncio  # which doubles the time that importing the package takes
+
         return await asyncio.to_thread(self.keyring, path, create, keyring_id=keyring_id, recover=recover)
 
     def paths(self, prefix: str = "") -> list[str]:
@@ -286,8 +284,10 @@ class KeyStore(Secretive):
         if self._on_event is not None:
             try:
                 self._on_event(event)
-            except Exception:  # noqa: BLE001 - a broken metrics hook must not stop a decryption
-                _log.exception("on_event failed")
+            except Exception:  # a broken metrics hook must not stop a decryption
+                import logging  # in time for the first mistake: it is slow to import
+
+                logging.getLogger("securekit").exception("on_event failed")
 
     def schedule(self, job: Callable[[], None]) -> None:
         """Run ``job`` in the background."""
@@ -320,6 +320,8 @@ class KeyStore(Secretive):
         return replace(opened, document=after, data=data)
 
     def _rewrap_one(self, path: str, wrappers: tuple[KeyWrapper, ...], dropped: set[str], *, recover: bool) -> bool:
+        from ._recipients import plan_recipients  # which processes that only encrypt do not need
+
         with self._storage.lock(path):
             opened = self.load(path, None, Trust(recover=recover), renew=True)
             plan = plan_recipients(opened.document, wrappers, own=self._openers(path), dropped=dropped)

@@ -139,3 +139,18 @@ def test_a_forged_message_leaves_no_head_behind() -> None:
         with pytest.raises(DecryptionError):
             cipher.decrypt(os.urandom(100), b"")
     assert not cipher._young_heads
+
+
+@pytest.mark.parametrize("position", [0, 11, 12, 23, 24, 55, 56, -1], ids=lambda at: f"byte {at}")
+def test_a_batch_refuses_the_changed_message_alone(position: int) -> None:
+    """One changed byte, wherever it is, leaves None in the place of its message; the others open, and no head of it stays."""
+    key = os.urandom(32)
+    sealed, opener = KcXaes256Gcm(key).encrypt_each([(b"message", b"context")] * 5), KcXaes256Gcm(key)
+    changed = bytearray(sealed[3])
+    changed[position] ^= 1
+    sealed[3] = bytes(changed)
+
+    opened = opener.decrypt_each([(message, b"context") for message in sealed])
+
+    assert opened == [b"message"] * 3 + [None, b"message"]
+    assert list(opener._young_heads) == [sealed[0][:12]]

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from securekit._wire.pae import MAX_CONTEXT_PAIRS, MAX_KEY_SIZE, MAX_VALUE_SIZE, encode_context, pae
+from securekit._wire.pae import MAX_CONTEXT_PAIRS, MAX_KEY_SIZE, MAX_VALUE_SIZE, ContextEncoder, encode_context, length, pae
 
 VECTORS: dict[str, Any] = json.loads((Path(__file__).parents[1] / "vectors" / "pae.json").read_text())
 
@@ -71,6 +71,28 @@ def test_a_context_encodes_alike_in_whatever_order_it_was_written(context: dict[
 def test_contexts_encode_alike_only_if_they_are_equal(one: dict[str, str], other: dict[str, str]) -> None:
     """No context can stand in for another one."""
     assert (encode_context(one) == encode_context(other)) == (one == other)
+
+
+@given(contexts, contexts, st.text(max_size=300))
+@example({"b": "1"}, {"a": "", "c": "ü"}, "v" * MAX_VALUE_SIZE)
+def test_an_encoder_that_knows_the_keys_encodes_the_same(fixed: dict[str, str], context: dict[str, str], value: str) -> None:
+    """The first context with a set of keys, and those after it, are encoded as `encode_context` does, fixed pairs included."""
+    context = {key: text for key, text in context.items() if key not in fixed}
+    encoder = ContextEncoder(fixed)
+
+    for given_context in (context, dict.fromkeys(context, value), context):
+        encoded = encode_context(fixed | given_context)
+        assert encoder.encode(given_context) == length(len(encoded)) + encoded
+
+
+@pytest.mark.parametrize("value", ["v" * (MAX_VALUE_SIZE + 1), "\ud800", 1, b"v", None], ids=["long", "surrogate", "int", "bytes", "None"])
+def test_an_encoder_that_knows_the_keys_refuses_the_same(value: object) -> None:
+    """A wrong value is refused as well when contexts with the same keys have been encoded before."""
+    encoder = ContextEncoder()
+    encoder.encode({"id": "42"})
+
+    with pytest.raises((TypeError, ValueError), match="context"):
+        encoder.encode({"id": value})  # type: ignore[dict-item]
 
 
 def test_a_context_is_sorted_by_the_bytes_of_its_keys() -> None:

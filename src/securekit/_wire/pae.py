@@ -69,8 +69,8 @@ class ContextEncoder(Secretive):
     def __init__(self, fixed: Mapping[str, str] | None = None) -> None:
         self._fixed = dict(fixed or {})
         encode_context(self._fixed)
-        # Per set of keys: what stands before the length of each value, and what stands at the end.
-        self._plans: dict[tuple[str, ...], tuple[list[tuple[bytes, str]], bytes]] = {}
+        # Per set of keys: what stands before the first value's length, then for each value its key and what stands after it.
+        self._plans: dict[tuple[str, ...], tuple[bytes, list[tuple[str, bytes]]]] = {}
 
     def encode(self, context: Mapping[str, str]) -> bytes:
         """Return ``LE64(n) ‖ encode_context(fixed and context)``, n being the length of the latter.
@@ -80,14 +80,12 @@ class ContextEncoder(Secretive):
             ValueError: As `encode_context`, or ``context`` names a fixed key.
         """
         try:
-            holes, end = self._plans[tuple(context)]
-            encoded = b""
-            for before, key in holes:
+            encoded, holes = self._plans[tuple(context)]
+            for key, after in holes:
                 value = context[key].encode()
-                encoded += before + _LENGTHS[len(value)] + value
+                encoded += _LENGTHS[len(value)] + value + after
         except (KeyError, IndexError, AttributeError, TypeError, UnicodeEncodeError):
             return self._without_plan(context)
-        encoded += end
         return length(len(encoded)) + encoded
 
     def join(self, context: Mapping[str, str]) -> dict[str, str]:
@@ -110,17 +108,16 @@ class ContextEncoder(Secretive):
         encoded = encode_context(joined)
         if len(self._plans) >= _PLANS_KEPT:
             self._plans.clear()
-        holes: list[tuple[bytes, str]] = []
-        run = length(2 * len(joined))
+        runs, keys = [length(2 * len(joined))], []
         for key in sorted(joined, key=str.encode):
-            run += length(len(key.encode())) + key.encode()
+            runs[-1] += length(len(key.encode())) + key.encode()
             if key in self._fixed:
                 value = self._fixed[key].encode()
-                run += length(len(value)) + value
+                runs[-1] += length(len(value)) + value
             else:
-                holes.append((run, key))
-                run = b""
-        self._plans[tuple(context)] = (holes, run)
+                keys.append(key)
+                runs.append(b"")
+        self._plans[tuple(context)] = (runs[0], list(zip(keys, runs[1:], strict=True)))
         return length(len(encoded)) + encoded
 
 

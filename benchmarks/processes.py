@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 
 from benchmarks.ratio import Ratio, compare, show
 
-ROUNDS = 41
+ROUNDS = 61
 COMMAND = Path(sys.executable).with_name("securekit")  # the entry point beside this interpreter, without uv in between
 
 

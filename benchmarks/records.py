@@ -26,7 +26,7 @@ CONTEXT = {"table": "invoice", "id": "42"}
 ASSOCIATED_DATA = encode_context(CONTEXT)  # what the bare cipher and Tink authenticate: the context, encoded in advance
 CALLS = 1_000  # per call of a function here
 ROUND = 10_000  # per round: 10 ms, short enough for a busy neighbour to hit both sides alike
-ROUNDS = 51
+ROUNDS = 101
 THREADS = 8
 
 ring = MemoryKeyStore(wrapper=LocalWrapper(os.urandom(32))).keyring("eu/acme/invoices", create=True)

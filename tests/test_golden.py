@@ -56,7 +56,7 @@ def test_a_golden_record_is_judged_as_it_says(scenario: dict[str, Any], count: C
     check(scenario, open_it, "plaintext", count)
     if scenario["expect"] == "success":
         key = RecordKey(bytes.fromhex(scenario["key"]), path=scenario["path"], key_id=scenario["key_id"])
-        associated_data = key.associated_data + ContextEncoder()(scenario["context"])
+        associated_data = key.associated_data + ContextEncoder().encode(scenario["context"])
         sealed = key.cipher._encrypt_with(bytes.fromhex(scenario["nonce"]), bytes.fromhex(scenario["plaintext"]), associated_data)
         assert encode_context(scenario["context"]).hex() == scenario["encoded_context"]
         assert associated_data.hex() == scenario["associated_data"]

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from time import sleep
+
 import pytest
 
 from benchmarks.ratio import Ratio, compare, show
@@ -33,12 +35,21 @@ def test_a_goal_is_judged_by_its_own_side(ratio: Ratio, value: float, met: bool)
     assert ratio.met is met
 
 
+def test_times_are_per_item() -> None:
+    """A call that works on many items is shown by what one of them takes; the ratio is the same."""
+    ratio = compare(lambda: sleep(0.02), lambda: sleep(0.01), name="sleep", goal=None, rounds=3, number=1, items=1000)
+
+    assert 20e-6 <= ratio.subject < 2e-3
+    assert ratio.met
+
+
 def test_the_table_has_one_line_for_each_comparison(capsys: pytest.CaptureFixture[str]) -> None:
     """What is printed is pasted into the README as it is."""
-    show(Ratio("encrypt", 1.6e-6, 0.8e-6, goal=3), Ratio("load", 2.0, 5e-8, goal=2))
+    show(Ratio("encrypt", 1.6e-6, 0.8e-6, goal=3), Ratio("load", 2.0, 5e-8, goal=2), Ratio("size", 77, 1540, goal=None, unit="bytes"))
 
     lines = capsys.readouterr().out.splitlines()
     assert lines[2:] == [
         "| encrypt | 1.60 µs | 800 ns | 2.00 × | ≤ 3 × | met |",
         "| load | 2.00 s | 50 ns | 40000000.00 × | ≤ 2 × | NOT MET |",
+        "| size | 77 bytes | 1,540 bytes | 0.05 × |  |  |",
     ]

@@ -127,3 +127,23 @@ def test_many_are_the_same_as_one_by_one(store: MemoryKeyStore) -> None:
     results = ring.decrypt_many([(tokens[0], {"id": "0"}), (tokens[1], {"id": "0"})], errors="return")
     assert results[0] == b""
     assert isinstance(results[1], DecryptionError)
+
+
+def test_each_failure_among_many_stands_in_its_own_place(store: MemoryKeyStore) -> None:
+    """Whatever the number of items, and under whichever key they are, an error takes the place of its own item alone."""
+    ring = store.keyring("eu/acme/invoices", create=True)
+    contexts = [{"id": str(number)} for number in range(1100)]
+    tokens = ring.encrypt_many((b"old", context) for context in contexts[:600])
+    ring.rotate()
+    tokens += ring.encrypt_many((b"new", context) for context in contexts[600:])
+    wrong = {0: DecryptionError, 511: DecryptionError, 512: FormatError, 700: KeyNotFoundError, 1099: DecryptionError}
+    for place, kind in wrong.items():
+        cut = {DecryptionError: tokens[place][:-1] + b"\0\0", FormatError: b"", KeyNotFoundError: b"\1none" + tokens[place][5:]}
+        tokens[place] = cut[kind]
+
+    results = ring.decrypt_many(zip(tokens, contexts, strict=True), errors="return")
+
+    assert {place: type(result) for place, result in enumerate(results) if isinstance(result, Exception)} == wrong
+    assert [result for result in results if isinstance(result, bytes)] == [b"old"] * 597 + [b"new"] * 498
+    with pytest.raises(DecryptionError):
+        ring.decrypt_many(zip(tokens, contexts, strict=True))

@@ -404,7 +404,7 @@ def test_nothing_used_before_the_first_message() -> None:
     """A fresh object has drawn no head and spent nothing."""
     cipher = KcXaes256Gcm(bytes(32))
     assert cipher.units_used == 0
-    assert cipher._head is None
+    assert cipher._heads_drawn == 0
 
 
 # ------------------------------------------------------------------------------------------------ threads and forks
@@ -573,3 +573,18 @@ def test_ten_million_nonces_do_not_repeat(count: Count) -> None:
 def test_randomness_is_the_operating_systems() -> None:
     """There is one source of randomness, and it keeps no state of its own."""
     assert random_bytes is os.urandom
+
+
+@pytest.mark.parametrize("position", [0, 11, 12, 23, 24, 55, 56, -1], ids=lambda at: f"byte {at}")
+def test_a_batch_refuses_the_changed_message_alone(position: int) -> None:
+    """One changed byte, wherever it is, leaves None in the place of its message; the others open, and no head of it stays."""
+    key = os.urandom(32)
+    sealed, opener = KcXaes256Gcm(key).encrypt_each([(b"message", b"context")] * 5), KcXaes256Gcm(key)
+    changed = bytearray(sealed[3])
+    changed[position] ^= 1
+    sealed[3] = bytes(changed)
+
+    opened = opener.decrypt_each([(message, b"context") for message in sealed])
+
+    assert opened == [b"message"] * 3 + [None, b"message"]
+    assert list(opener._young_heads) == [sealed[0][:12]]

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from securekit._wire.pae import MAX_CONTEXT_PAIRS, MAX_KEY_SIZE, MAX_VALUE_SIZE, ContextEncoder, encode_context, pae
+from securekit._wire.pae import MAX_CONTEXT_PAIRS, MAX_KEY_SIZE, MAX_VALUE_SIZE, ContextEncoder, encode_context, length, pae
 
 VECTORS: dict[str, Any] = json.loads((Path(__file__).parents[1] / "vectors" / "pae.json").read_text())
 
@@ -72,6 +72,28 @@ def test_a_context_encodes_alike_in_whatever_order_it_was_written(context: dict[
 def test_contexts_encode_alike_only_if_they_are_equal(one: dict[str, str], other: dict[str, str]) -> None:
     """No context can stand in for another one."""
     assert (encode_context(one) == encode_context(other)) == (one == other)
+
+
+@given(contexts, contexts, st.text(max_size=300))
+@example({"b": "1"}, {"a": "", "c": "ü"}, "v" * MAX_VALUE_SIZE)
+def test_an_encoder_that_knows_the_keys_encodes_the_same(fixed: dict[str, str], context: dict[str, str], value: str) -> None:
+    """The first context with a set of keys, and those after it, are encoded as `encode_context` does, fixed pairs included."""
+    context = {key: text for key, text in context.items() if key not in fixed}
+    encoder = ContextEncoder(fixed)
+
+    for given_context in (context, dict.fromkeys(context, value), context):
+        encoded = encode_context(fixed | given_context)
+        assert encoder.encode(given_context) == length(len(encoded)) + encoded
+
+
+@pytest.mark.parametrize("value", ["v" * (MAX_VALUE_SIZE + 1), "\ud800", 1, b"v", None], ids=["long", "surrogate", "int", "bytes", "None"])
+def test_an_encoder_that_knows_the_keys_refuses_the_same(value: object) -> None:
+    """A wrong value is refused as well when contexts with the same keys have been encoded before."""
+    encoder = ContextEncoder()
+    encoder.encode({"id": "42"})
+
+    with pytest.raises((TypeError, ValueError), match="context"):
+        encoder.encode({"id": value})  # type: ignore[dict-item]
 
 
 def test_a_context_is_sorted_by_the_bytes_of_its_keys() -> None:
@@ -174,24 +196,26 @@ def test_an_encoder_gives_the_plain_encoding(fixed: dict[str, str], many: list[d
     for context in many * 3:
         if fixed.keys() & context.keys():
             with pytest.raises(ValueError, match="fixed by bind"):
-                encoder(context)
+                encoder.encode(context)
         else:
-            assert encoder(context) == _last_part(fixed | context)
+            assert encoder.encode(context) == _last_part(fixed | context)
             assert encoder.join(context) == fixed | context
 
 
 def test_an_encoder_follows_the_order_of_the_keys_and_not_of_the_caller() -> None:
     """The same pairs in another order are the same context, planned or not."""
     encoder = ContextEncoder({"m": "0"})
-    first = encoder({"a": "1", "z": "2"})
-    assert encoder({"z": "2", "a": "1"}) == first == encoder({"a": "1", "z": "2"}) == _last_part({"a": "1", "m": "0", "z": "2"})
+    first = encoder.encode({"a": "1", "z": "2"})
+    assert (
+        encoder.encode({"z": "2", "a": "1"}) == first == encoder.encode({"a": "1", "z": "2"}) == _last_part({"a": "1", "m": "0", "z": "2"})
+    )
 
 
 def test_a_context_that_fits_a_plan_is_checked_all_the_same() -> None:
     """After a good context, a bad one with the same keys is the same mistake as before."""
     encoder = ContextEncoder()
     for _ in range(2):
-        assert encoder({"k": "v" * MAX_VALUE_SIZE}) == _last_part({"k": "v" * MAX_VALUE_SIZE})
+        assert encoder.encode({"k": "v" * MAX_VALUE_SIZE}) == _last_part({"k": "v" * MAX_VALUE_SIZE})
         for value, error in [
             (1, TypeError),
             (b"v", TypeError),
@@ -200,18 +224,18 @@ def test_a_context_that_fits_a_plan_is_checked_all_the_same() -> None:
             ("v" * (MAX_VALUE_SIZE + 1), ValueError),
         ]:
             with pytest.raises(error, match="context"):
-                encoder({"k": value})  # type: ignore[dict-item]
+                encoder.encode({"k": value})  # type: ignore[dict-item]
         for context in (["k"], "k", None, 1, [["k"]]):
             with pytest.raises(TypeError, match="mapping"):
-                encoder(context)  # type: ignore[arg-type]
+                encoder.encode(context)  # type: ignore[arg-type]
 
 
 def test_fixed_pairs_count_towards_the_bounds() -> None:
     """32 pairs are allowed together, and a fixed pair is checked when it is fixed."""
     encoder = ContextEncoder({str(number): "" for number in range(MAX_CONTEXT_PAIRS - 1)})
-    assert encoder({"x": "1"})
+    assert encoder.encode({"x": "1"})
     with pytest.raises(ValueError, match="33 pairs"):
-        encoder({"x": "1", "y": "2"})
+        encoder.encode({"x": "1", "y": "2"})
     with pytest.raises(TypeError, match="context"):
         ContextEncoder({"k": 1})  # type: ignore[dict-item]
     with pytest.raises(TypeError, match="mapping"):
@@ -223,7 +247,7 @@ def test_the_plans_are_bounded() -> None:
     encoder = ContextEncoder({"f": "x"})
     for number in range(1000):
         context = {f"key {number}": "v"}
-        assert encoder(context) == encoder(context) == _last_part({"f": "x", **context})
+        assert encoder.encode(context) == encoder.encode(context) == _last_part({"f": "x", **context})
         assert len(encoder._plans) <= 64
 
 
@@ -240,4 +264,4 @@ def test_what_is_fixed_does_not_follow_the_callers_dictionary() -> None:
     fixed = {"a": "1"}
     encoder = ContextEncoder(fixed)
     fixed["a"] = "2"
-    assert encoder({}) == _last_part({"a": "1"})
+    assert encoder.encode({}) == _last_part({"a": "1"})

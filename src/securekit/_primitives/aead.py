@@ -20,7 +20,8 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from hmac import compare_digest
 from itertools import islice
-from typing import TYPE_CHECKING
+from struct import Struct
+from typing import TYPE_CHECKING, cast
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
@@ -57,6 +58,7 @@ HEAD_BUDGET = 1 << 16  # units: one per message, and one per started 64 KiB of i
 UNIT_SIZE = 1 << 16  # bytes
 # cryptography releases the interpreter lock for updates of 2,048 bytes or more; another thread's update then fails.
 _PAIRS_AT_ONCE = 32  # of blocks, so 1,024 bytes
+_from_bytes = int.from_bytes  # looked up once
 _HEADS_REMEMBERED = 512  # per generation of the decryptor's cache, which has two
 
 _COUNTERS = int.from_bytes(bytes(12) + b"\x00\x01\x00\x01" + bytes(12) + b"\x00\x01\x00\x02")
@@ -65,6 +67,7 @@ _TAILS = _TWICE << 32  # multiplying by this does so for a 12-byte tail, with ro
 
 # what stands before the tail, (X1 ⊕ K1) twice ⊕ counters, the derived AES-GCM, the budget, the process that drew it
 _Head = tuple[bytes, int, AESGCM, Iterator[int], object]
+_NO_HEAD: _Head = (b"", 0, cast("AESGCM", None), iter(()), None)  # of no process, so that it is replaced before it is used
 
 
 class KcXaes256Gcm(Secretive):
@@ -78,15 +81,13 @@ class KcXaes256Gcm(Secretive):
     __slots__ = (
         "_base_size",
         "_body",
-        "_commitment",
         "_ecb",
         "_head",
         "_heads_drawn",
+        "_nonce_and_commitment",
         "_old_heads",
         "_prefix",
-        "_start",
         "_subkey",
-        "_tail",
         "_young_heads",
     )
 
@@ -98,18 +99,16 @@ class KcXaes256Gcm(Secretive):
         # context is shared between threads, because an update of so few bytes does not release the interpreter lock.
         self._ecb: Callable[[bytes], bytes] = Cipher(algorithms.AES256(key), modes.ECB()).encryptor().update  # noqa: S305
         self._subkey = _double(self._ecb(bytes(16)))
-        self._head: _Head | None = None
+        self._head = _NO_HEAD
         self._heads_drawn = 0
         self._young_heads: dict[bytes, tuple[int, AESGCM]] = {}
         self._old_heads: dict[bytes, tuple[int, AESGCM]] = {}
-        # Where the parts of a message are; slices that are made once are faster than slices that are made each time.
+        # Where the parts of a message are. They are taken out by one call, which is faster than three slices.
         self._prefix = prefix
-        offset = len(prefix)
-        self._start = slice(offset, offset + HEAD_SIZE)
-        self._tail = slice(offset + HEAD_SIZE, offset + NONCE_SIZE)
-        self._commitment = slice(offset + NONCE_SIZE, offset + NONCE_SIZE + COMMITMENT_SIZE)
-        self._body = slice(offset + NONCE_SIZE + COMMITMENT_SIZE, None)
-        self._base_size = offset + OVERHEAD
+        parts = Struct(f"{len(prefix)}x {HEAD_SIZE}s {NONCE_SIZE - HEAD_SIZE}s {COMMITMENT_SIZE}s")
+        self._nonce_and_commitment = parts.unpack_from
+        self._body = slice(parts.size, None)
+        self._base_size = len(prefix) + OVERHEAD
 
     def encrypt(self, plaintext: bytes, associated_data: bytes) -> bytes:
         """Return ``prefix ‖ nonce(24) ‖ commitment(32) ‖ ciphertext ‖ tag(16)``.
@@ -117,12 +116,11 @@ class KcXaes256Gcm(Secretive):
         Raises:
             ValueError: ``plaintext`` is longer than 64 MiB.
         """
-        head = self._head
-        if head is None or len(plaintext) > UNIT_SIZE or head[4] is not process.token or next(head[3], None) is None:
-            head = self._take_units(len(plaintext))
-        before, base, gcm, _, _ = head
+        before, base, gcm, budget, token = self._head
+        if len(plaintext) > UNIT_SIZE or token is not process.token or next(budget, None) is None:
+            before, base, gcm, _, _ = self._take_units(len(plaintext))
         tail = random_bytes(12)
-        commitment = self._ecb((int.from_bytes(tail) * _TAILS ^ base).to_bytes(32))
+        commitment = self._ecb((_from_bytes(tail) * _TAILS ^ base).to_bytes(32))
         return b"".join((before, tail, commitment, gcm.encrypt(tail, plaintext, associated_data)))
 
     def encrypt_each(self, items: Sequence[tuple[bytes, bytes]]) -> list[bytes]:
@@ -142,10 +140,10 @@ class KcXaes256Gcm(Secretive):
         """
         if len(message) < self._base_size:
             raise DecryptionError
-        start, tail = message[self._start], message[self._tail]
+        start, tail, commitment = self._nonce_and_commitment(message)
         known = self._young_heads.get(start)
         base, gcm = known or self._old_heads.get(start) or (self._base_of(start), None)
-        if not compare_digest(self._ecb((int.from_bytes(tail) * _TAILS ^ base).to_bytes(32)), message[self._commitment]):
+        if not compare_digest(self._ecb((_from_bytes(tail) * _TAILS ^ base).to_bytes(32)), commitment):
             raise DecryptionError
         if known is None:
             gcm = self._remember(start, base, gcm)
@@ -168,10 +166,7 @@ class KcXaes256Gcm(Secretive):
     @property
     def units_used(self) -> int:
         """How many units this object has spent on encryption: one per message, one per further started 64 KiB."""
-        head = self._head
-        if head is None:
-            return 0
-        return self._heads_drawn * HEAD_BUDGET - head[3].__length_hint__()  # type: ignore[attr-defined,no-any-return]
+        return self._heads_drawn * HEAD_BUDGET - self._head[3].__length_hint__()  # type: ignore[attr-defined,no-any-return]
 
     def _encrypt_with(self, nonce: bytes, plaintext: bytes, associated_data: bytes) -> bytes:
         """Encrypt under a given nonce: for known answers alone, so that no public way to choose a nonce exists."""
@@ -187,7 +182,8 @@ class KcXaes256Gcm(Secretive):
         count = len(items)
         drawn = random_bytes(12 * count)
         tails = [drawn[at : at + 12] for at in range(0, 12 * count, 12)]
-        commitments = self._commit(tails, [base] * count)
+        blocks = self._commit(tails, [base] * count)
+        commitments = [blocks[at : at + COMMITMENT_SIZE] for at in range(0, len(blocks), COMMITMENT_SIZE)]
         encrypt = gcm.encrypt
         return [
             b"".join((before, tail, commitment, encrypt(tail, plaintext, associated_data)))
@@ -195,16 +191,20 @@ class KcXaes256Gcm(Secretive):
         ]
 
     def _decrypt_batch(self, items: Sequence[tuple[bytes, bytes]]) -> list[bytes | None]:
-        starts = [message[self._start] for message, _ in items]
-        tails = [message[self._tail] for message, _ in items]
+        parts = [self._nonce_and_commitment(message) for message, _ in items]
         young, old = self._young_heads, self._old_heads
-        bases = {start: (young.get(start) or old.get(start) or (self._base_of(start),))[0] for start in set(starts)}
-        commitments = self._commit(tails, [bases[start] for start in starts])
-        body, claimed = self._body, self._commitment
+        bases = {start: (young.get(start) or old.get(start) or (self._base_of(start),))[0] for start in {start for start, _, _ in parts}}
+        blocks = self._commit([tail for _, tail, _ in parts], [bases[start] for start, _, _ in parts])
+        claimed = b"".join([commitment for _, _, commitment in parts])
+        matches = [True] * len(items)
+        if not compare_digest(blocks, claimed):  # then one by one
+            size = COMMITMENT_SIZE
+            matches = [compare_digest(blocks[at : at + size], claimed[at : at + size]) for at in range(0, len(blocks), size)]
+        body = self._body
         opened: list[bytes | None] = []
-        for (message, associated_data), start, tail, commitment in zip(items, starts, tails, commitments, strict=True):
+        for (message, associated_data), (start, tail, _), matched in zip(items, parts, matches, strict=True):
             plaintext = None
-            if compare_digest(commitment, message[claimed]):
+            if matched:
                 known = self._young_heads.get(start)
                 gcm = known[1] if known else self._remember(start, bases[start], None)
                 try:
@@ -214,14 +214,10 @@ class KcXaes256Gcm(Secretive):
             opened.append(plaintext)
         return opened
 
-    def _commit(self, tails: list[bytes], bases: list[int]) -> list[bytes]:
-        """Return the commitments of many nonces, by few calls of the block cipher."""
-        pairs = [(int.from_bytes(tail) * _TAILS ^ base).to_bytes(32) for tail, base in zip(tails, bases, strict=True)]
-        commitments: list[bytes] = []
-        for begin in range(0, len(pairs), _PAIRS_AT_ONCE):
-            blocks = self._ecb(b"".join(pairs[begin : begin + _PAIRS_AT_ONCE]))
-            commitments += [blocks[at : at + 32] for at in range(0, len(blocks), 32)]
-        return commitments
+    def _commit(self, tails: list[bytes], bases: list[int]) -> bytes:
+        """Return the commitments of many nonces in a row, by few calls of the block cipher."""
+        pairs = [(_from_bytes(tail) * _TAILS ^ base).to_bytes(32) for tail, base in zip(tails, bases, strict=True)]
+        return b"".join([self._ecb(b"".join(pairs[at : at + _PAIRS_AT_ONCE])) for at in range(0, len(pairs), _PAIRS_AT_ONCE)])
 
     def _take_units(self, size: int, units: int = 0) -> _Head:
         """Return a head whose budget was charged with ``units``, or with what one plaintext of ``size`` bytes costs."""
@@ -231,7 +227,7 @@ class KcXaes256Gcm(Secretive):
         units = units or max(1, -(-size // UNIT_SIZE))
         with process.lock:
             head = self._head
-            if head is not None and head[4] is process.token and len(list(islice(head[3], units))) == units:
+            if head[4] is process.token and len(list(islice(head[3], units))) == units:
                 return head
             start = random_bytes(HEAD_SIZE)
             budget = iter(range(HEAD_BUDGET))

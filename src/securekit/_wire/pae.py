@@ -20,7 +20,7 @@ MAX_VALUE_SIZE = 4096  # bytes of UTF-8
 
 length = Struct("<Q").pack  # LE64; no part comes near 2^63 bytes, so the top bit is always clear
 
-_LENGTHS = [length(size) for size in range(MAX_VALUE_SIZE + 1)]  # indexing a list is faster than packing
+_LENGTHS = list(map(length, range(MAX_VALUE_SIZE + 1)))  # indexing a list is faster than packing
 _PLANS_KEPT = 64
 
 
@@ -64,15 +64,15 @@ class ContextEncoder(Secretive):
         fixed: Pairs that are part of every context.
     """
 
-    __slots__ = ("_fixed", "_plans")
+    __slots__ = ("_fixed", "_plans")  # not callable itself: a bound method is called faster than an object
 
     def __init__(self, fixed: Mapping[str, str] | None = None) -> None:
         self._fixed = dict(fixed or {})
         encode_context(self._fixed)
-        # Per set of keys: what stands before each value, what stands at the end, and the size of all that and of the lengths.
-        self._plans: dict[tuple[str, ...], tuple[list[tuple[bytes, str]], bytes, int]] = {}
+        # Per set of keys: what stands before the first value's length, then for each value its key and what stands after it.
+        self._plans: dict[tuple[str, ...], tuple[bytes, list[tuple[str, bytes]]]] = {}
 
-    def __call__(self, context: Mapping[str, str]) -> bytes:
+    def encode(self, context: Mapping[str, str]) -> bytes:
         """Return ``LE64(n) ‖ encode_context(fixed and context)``, n being the length of the latter.
 
         Raises:
@@ -80,17 +80,13 @@ class ContextEncoder(Secretive):
             ValueError: As `encode_context`, or ``context`` names a fixed key.
         """
         try:
-            holes, end, size = self._plans[tuple(context)]
-            pieces: list[bytes] = [b""]
-            for before, key in holes:
+            encoded, holes = self._plans[tuple(context)]
+            for key, after in holes:
                 value = context[key].encode()
-                size += (bytes_of_value := len(value))
-                pieces += (before, _LENGTHS[bytes_of_value], value)
+                encoded += _LENGTHS[len(value)] + value + after
         except (KeyError, IndexError, AttributeError, TypeError, UnicodeEncodeError):
             return self._without_plan(context)
-        pieces.append(end)
-        pieces[0] = length(size)
-        return b"".join(pieces)
+        return length(len(encoded)) + encoded
 
     def join(self, context: Mapping[str, str]) -> dict[str, str]:
         """Return the fixed pairs and ``context`` as one.
@@ -112,18 +108,16 @@ class ContextEncoder(Secretive):
         encoded = encode_context(joined)
         if len(self._plans) >= _PLANS_KEPT:
             self._plans.clear()
-        holes: list[tuple[bytes, str]] = []
-        run = length(2 * len(joined))
+        runs, keys = [length(2 * len(joined))], []
         for key in sorted(joined, key=str.encode):
-            run += length(len(key.encode())) + key.encode()
+            runs[-1] += length(len(key.encode())) + key.encode()
             if key in self._fixed:
                 value = self._fixed[key].encode()
-                run += length(len(value)) + value
+                runs[-1] += length(len(value)) + value
             else:
-                holes.append((run, key))
-                run = b""
-        size = sum(len(before) + 8 for before, _ in holes) + len(run)
-        self._plans[tuple(context)] = (holes, run, size)
+                keys.append(key)
+                runs.append(b"")
+        self._plans[tuple(context)] = (runs[0], list(zip(keys, runs[1:], strict=True)))
         return length(len(encoded)) + encoded
 
 

@@ -3,19 +3,23 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from ._bound import BoundKeyring
 from ._clock import Clock, SystemClock
 from ._document import KeyState
 from ._event import Event, EventKind, OnEvent
 from ._info import Due, ErasureReceipt, KeyInfo
-from ._inspect import Inspection, inspect
 from ._keyring import Keyring
-from ._keyring_wrapper import KeyringWrapper
 from ._path import check_path, fill_path
 from ._record import from_text, to_text
 from ._source import Wrappers
 from ._storage import DocumentStorage
 from ._store import FileKeyStore, KeyStore, MemoryKeyStore, StoreOptions
+
+if TYPE_CHECKING:
+    from ._inspect import Inspection, inspect
+    from ._keyring_wrapper import KeyringWrapper
 
 __all__ = [
     "BoundKeyring",
@@ -43,3 +47,19 @@ __all__ = [
     "inspect",
     "to_text",
 ]
+
+# Not every process needs these.
+_LAZY = {
+    "Inspection": "_inspect",
+    "KeyringWrapper": "_keyring_wrapper",
+    "inspect": "_inspect",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _LAZY:
+        message = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(message)
+    from importlib import import_module
+
+    return getattr(import_module(f".{_LAZY[name]}", __name__), name)

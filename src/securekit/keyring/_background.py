@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from threading import Thread
@@ -13,7 +12,6 @@ from securekit._primitives.process import process
 __all__ = ["Background"]
 
 _IDLE = 10.0  # seconds after which the thread ends
-_log = logging.getLogger("securekit")
 
 
 class Background:
@@ -48,5 +46,7 @@ class Background:
                 continue
             try:
                 job()
-            except Exception:  # noqa: BLE001 - a job must not end the thread that all jobs share
-                _log.exception("a refresh in the background failed")
+            except Exception:  # a job must not end the thread that all jobs share
+                import logging  # in time for the first mistake: it is slow to import
+
+                logging.getLogger("securekit").exception("a refresh in the background failed")

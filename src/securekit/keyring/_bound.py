@@ -33,11 +33,11 @@ class BoundKeyring(DataVerbs):
 
     def encrypt(self, data: bytes, *, context: Mapping[str, str] = _NO_MORE) -> bytes:
         """As `Keyring.encrypt`; ``context`` is added to what is bound."""
-        return super().encrypt(data, context=context)
+        return DataVerbs.encrypt(self, data, context=context)  # faster than through super()
 
     def decrypt(self, token: bytes, *, context: Mapping[str, str] = _NO_MORE) -> bytes:
         """As `Keyring.decrypt`; ``context`` is added to what is bound."""
-        return super().decrypt(token, context=context)
+        return DataVerbs.decrypt(self, token, context=context)
 
     def encrypt_text(self, text: str, *, context: Mapping[str, str] = _NO_MORE) -> str:
         """As `Keyring.encrypt_text`; ``context`` is added to what is bound."""
@@ -49,7 +49,7 @@ class BoundKeyring(DataVerbs):
 
     def bind(self, **context: str) -> BoundKeyring:
         """Fix more of the context."""
-        return BoundKeyring(self.path, self._source, self._cache, self._encode.join(context))
+        return BoundKeyring(self.path, self._source, self._cache, self._encoder.join(context))
 
     def __repr__(self) -> str:
         """Name the path and the bound keys; a context's values may be personal data."""

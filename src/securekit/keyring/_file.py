@@ -47,7 +47,8 @@ class FileStorage:
             except FileNotFoundError:
                 return None
             with os.fdopen(descriptor, "rb") as file:
-                return file.read(MAX_SIZE + 1)  # one more than a document may have: the decoder refuses it
+                # One more than a document may have: the decoder refuses it. Asking for more than there is would reserve it.
+                return file.read(min(os.fstat(descriptor).st_size, MAX_SIZE) + 1)
 
     def write(self, path: str, document: bytes, *, expected: int | None) -> None:
         """Replace the file by an atomic rename. The caller holds the lock."""

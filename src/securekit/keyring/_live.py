@@ -12,12 +12,12 @@ RULES of this file.
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
 from threading import Lock
 from typing import TYPE_CHECKING, Protocol
 
 from securekit._primitives.process import process
+from securekit._primitives.rng import random_bytes
 from securekit.exceptions import DecryptionError, KeyStoreError, KeyStoreUnavailableError, SecureKitError, WrapperUnavailableError
 from securekit.secret import Secretive
 
@@ -229,7 +229,7 @@ class LiveCache(Secretive):
         keys = {key_id: key for key_id, key in met.items() if key_id in usable}
         primary = keys.get(bytes.fromhex(document.primary.id)) or unseal(opened, document.primary)
         keys[primary.header[1:]] = primary
-        ttl = self._source.cache_ttl * random.uniform(1 - _JITTER, 1)  # noqa: S311 - spreads load, hides nothing
+        ttl = self._source.cache_ttl * (1 - _JITTER * random_bytes(1)[0] / 255)
         if getattr(opened.wrapper, "depth", 0):
             ttl = min(ttl, self._refresh_period(document))  # the keyring above is in memory: a look costs nothing
         live = Live(opened, keys=keys, primary=primary, checked_at=checked_at, opened_at=opened_at, ttl=ttl)

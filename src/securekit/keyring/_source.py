@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
@@ -29,7 +28,6 @@ Wrappers = KeyWrapper | Sequence[KeyWrapper] | Callable[[str], KeyWrapper | Sequ
 
 _ATTEMPTS = 5  # of a change, where another process writes in between
 _MAX_CACHE = 10_000_000  # keyrings
-_log = logging.getLogger("securekit")
 
 
 class StoreSource(Secretive):
@@ -143,8 +141,10 @@ class StoreSource(Secretive):
         if self._on_event is not None:
             try:
                 self._on_event(event)
-            except Exception:  # noqa: BLE001 - a broken metrics hook must not stop a decryption
-                _log.exception("on_event failed")
+            except Exception:  # a broken metrics hook must not stop a decryption
+                import logging  # in time for the first mistake: it is slow to import
+
+                logging.getLogger("securekit").exception("on_event failed")
 
     def reporter(self, path: str) -> Callable[[KeyWrapper, str, float], None]:
         """Return what tells the operator of calls to wrappers."""

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
@@ -23,7 +22,6 @@ from ._event import Event, EventKind, OnEvent
 from ._info import ErasureReceipt, receipt
 from ._keyring import Keyring
 from ._path import check_path, is_under
-from ._recipients import plan_recipients
 from ._source import StoreSource, Wrappers, resolve
 from ._storage import DocumentStorage, MemoryStorage
 from ._unlocking import Opened, Trust, wrap_secret
@@ -154,6 +152,8 @@ class KeyStore(Secretive):
         if plain and ring is not None and ring._cache.is_fresh():  # noqa: SLF001 - its own keyring
             self._hold(path, ring)
             return ring
+        import asyncio  # which doubles the time that importing the package takes
+
         return await asyncio.to_thread(
             self.keyring, path, create, keyring_id=keyring_id, minimum_revision=minimum_revision, recover=recover
         )
@@ -294,6 +294,8 @@ class KeyStore(Secretive):
         self._source.emit(Event(EventKind.ROTATED, path, document.primary.id, "created"))
 
     def _rewrap_one(self, path: str, wrappers: tuple[KeyWrapper, ...], dropped: set[str], *, recover: bool, dry_run: bool) -> bool:
+        from ._recipients import plan_recipients  # which processes that only encrypt do not need
+
         with self._storage.lock(path):
             opened = self._source.load(path, None, Trust(recover=recover), renew=True)
             plan = plan_recipients(opened.document, wrappers, own=self._source.openers(path), dropped=dropped)

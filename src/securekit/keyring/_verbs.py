@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
 from typing import TYPE_CHECKING, Literal, overload
 
 from securekit.exceptions import DecryptionError, FormatError, KeyStateError, SecureKitError
@@ -23,19 +24,21 @@ if TYPE_CHECKING:
 
 __all__ = ["DataVerbs", "Items"]
 
+_BATCH = 512  # items
 Items = Iterable[tuple[bytes, Mapping[str, str]]]
 
 
 class DataVerbs(Secretive):
     """Encrypts under the primary key of a keyring, and decrypts under whichever of its keys a record names."""
 
-    __slots__ = ("_cache", "_encode", "_monotonic", "_source", "path")
+    __slots__ = ("_cache", "_encode", "_encoder", "_monotonic", "_source", "path")
 
-    def __init__(self, path: str, source: KeyringSource, cache: LiveCache, encode: ContextEncoder) -> None:
+    def __init__(self, path: str, source: KeyringSource, cache: LiveCache, encoder: ContextEncoder) -> None:
         self.path = path
         self._source = source
         self._cache = cache
-        self._encode = encode
+        self._encoder = encoder
+        self._encode: Callable[[Mapping[str, str]], bytes] = encoder.encode
         self._monotonic: Callable[[], float] = source.clock.monotonic
 
     def encrypt(self, data: bytes, *, context: Mapping[str, str]) -> bytes:
@@ -86,7 +89,9 @@ class DataVerbs(Secretive):
         live = self._cache.live
         if live is None or self._monotonic() >= live.attention_at:
             live = self._cache.freshen()
-        key = self._key_of(token, live)
+        key = live.primary
+        if type(token) is not bytes or token[:HEADER_SIZE] != key.header or not OVERHEAD <= len(token) <= MAX_SIZE:
+            key = self._key_of(token, live)
         return key.cipher.decrypt(token, key.associated_data + self._encode(context))
 
     def encrypt_text(self, text: str, *, context: Mapping[str, str]) -> str:
@@ -118,10 +123,13 @@ class DataVerbs(Secretive):
         """
         live = self._cache.current()
         self._check_not_after(live)
-        encode, start = self._encode, live.primary.associated_data
-        return live.primary.cipher.encrypt_each(
-            [(data if type(data) is bytes else _as_bytes(data), start + encode(context)) for data, context in items]
-        )
+        cipher, encode, start = live.primary.cipher, self._encode, live.primary.associated_data
+        records: list[bytes] = []
+        for batch in _batches(items):
+            records += cipher.encrypt_each(
+                [(data if type(data) is bytes else _as_bytes(data), start + encode(context)) for data, context in batch]
+            )
+        return records
 
     @overload
     def decrypt_many(self, items: Items, *, errors: Literal["raise"] = ...) -> list[bytes]: ...
@@ -141,29 +149,10 @@ class DataVerbs(Secretive):
             message = f'errors must be "raise" or "return", not {errors!r}'
             raise ValueError(message)
         live = self._cache.current()
-        encode = self._encode
-        results: list[bytes | SecureKitError | None] = []
-        by_key: dict[RecordKey, tuple[list[int], list[tuple[bytes, bytes]]]] = {}
-        for token, context in items:
-            try:
-                key = self._key_of(token, live)
-            except SecureKitError as error:
-                if errors == "raise":
-                    raise
-                results.append(error.with_traceback(None))
-                continue
-            places, messages = by_key.get(key) or by_key.setdefault(key, ([], []))
-            places.append(len(results))
-            messages.append((token, key.associated_data + encode(context)))
-            results.append(None)
-        for key, (places, messages) in by_key.items():
-            for place, plaintext in zip(places, key.cipher.decrypt_each(messages), strict=True):
-                results[place] = plaintext
-        if errors == "return":
-            return [DecryptionError() if result is None else result for result in results]
-        if None in results:
-            raise DecryptionError
-        return results  # type: ignore[return-value]
+        results: list[bytes | SecureKitError] = []
+        for batch in _batches(items):
+            results += self._decrypt_batch(batch, live, errors)
+        return results
 
     def needs_reencrypt(self, token: bytes | str) -> bool:
         """Whether a record is under a key that is not the primary, so that encrypting it again would move it forward.
@@ -180,6 +169,31 @@ class DataVerbs(Secretive):
         if live.opened.document.key(key_id) is None:
             live = self._cache.reread(key_id)
         return lifecycle.require(live.opened.document, key_id).state is not KeyState.PRIMARY
+
+    def _decrypt_batch(self, batch: list[tuple[bytes, Mapping[str, str]]], live: Live, errors: str) -> list[bytes | SecureKitError]:
+        encode, primary = self._encode, live.primary
+        results: list[bytes | SecureKitError | None] = []
+        by_key: dict[RecordKey, tuple[list[int], list[tuple[bytes, bytes]]]] = {}
+        for token, context in batch:
+            key = primary
+            if type(token) is not bytes or token[:HEADER_SIZE] != key.header or not OVERHEAD <= len(token) <= MAX_SIZE:
+                try:
+                    key = self._key_of(token, live)
+                except SecureKitError as error:
+                    if errors == "raise":
+                        raise
+                    results.append(error.with_traceback(None))
+                    continue
+            places, messages = by_key.get(key) or by_key.setdefault(key, ([], []))
+            places.append(len(results))
+            messages.append((token, key.associated_data + encode(context)))
+            results.append(None)
+        for key, (places, messages) in by_key.items():
+            for place, plaintext in zip(places, key.cipher.decrypt_each(messages), strict=True):
+                results[place] = plaintext
+        if errors == "raise" and None in results:
+            raise DecryptionError
+        return [DecryptionError() if result is None else result for result in results]
 
     def _key_of(self, token: bytes, live: Live) -> RecordKey:
         """Return the key that a record's header names."""
@@ -211,6 +225,13 @@ class DataVerbs(Secretive):
                 f"{self.path}@{key_id} is past its not_after and no longer encrypts; make a new key with: securekit keys rotate {self.path}"
             )
             raise KeyStateError(message)
+
+
+def _batches(items: Items) -> Iterator[list[tuple[bytes, Mapping[str, str]]]]:
+    """Yield the items a few at a time, so that what is made on the way to the result needs little memory."""
+    iterator = iter(items)
+    while batch := list(islice(iterator, _BATCH)):
+        yield batch
 
 
 def _as_bytes(data: object) -> bytes:

@@ -4,15 +4,12 @@
 from __future__ import annotations
 
 from os import PathLike
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from securekit._primitives.aead import KEY_SIZE, OVERHEAD, KcXaes256Gcm
 from securekit._primitives.hkdf import hkdf
 from securekit._primitives.rng import random_bytes
 from securekit._wire import base64url
-from securekit._wire.atomic import write_new
-from securekit._wire.key_files import read_key_file
 from securekit._wire.pae import pae
 from securekit.exceptions import FormatError, KeyFileError
 from securekit.secret import Secretive
@@ -64,6 +61,8 @@ class LocalWrapper(Secretive):
             securekit.exceptions.KeyFileError: The file is missing, not a key file, or readable or replaceable by others;
                 the message says the command that repairs it.
         """
+        from securekit._wire.key_files import read_key_file  # which needs pathlib: slow to import, and not for a key given as bytes
+
         return cls(_parse(read_key_file(path), path), label=label)
 
     @classmethod
@@ -73,9 +72,11 @@ class LocalWrapper(Secretive):
         Raises:
             securekit.exceptions.KeyFileError: The file exists already, or cannot be written.
         """
+        from securekit._wire.atomic import write_new
+
         key = random_bytes(KEY_SIZE)
         try:
-            write_new(Path(path), f"{_FILE_PREFIX}{base64url.encode(key)}\n".encode("ascii"))
+            write_new(path, f"{_FILE_PREFIX}{base64url.encode(key)}\n".encode("ascii"))
         except FileExistsError:
             message = f"{path} exists already and is not overwritten; use LocalWrapper.from_file, or choose another name"
             raise KeyFileError(message) from None

@@ -1,0 +1,18 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Run every benchmark, and print what the README keeps: versions and machine, then the table."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib.metadata import version
+
+from benchmarks import growth, keystores, processes, records
+from benchmarks.ratio import show
+
+SCRIPTS = (records, keystores, processes, growth)
+PEERS = ("cryptography", "tink", "aws-encryption-sdk")
+
+packages = ", ".join(f"{name} {version(name)}" for name in PEERS)
+print(f"Python {platform.python_version()}, {packages}; {platform.system()} {platform.machine()}, {os.cpu_count()} cores.\n")
+show(*[ratio for script in SCRIPTS for ratio in script.measure()])

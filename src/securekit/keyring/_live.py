@@ -118,8 +118,7 @@ class LiveCache(Secretive):
         live = self.live
         if live is not None:
             due_at, dead_at = self._deadlines(live)
-            waiting = self._pending and begin < due_at + self._refresh_period(live.opened.document)
-            if begin < due_at or (begin < dead_at and (live.failing or waiting)):
+            if begin < due_at or (begin < dead_at and live.failing):
                 return self._refresh_behind(live, due_at)
         with self._mutex():
             live = self.live

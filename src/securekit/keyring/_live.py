@@ -77,15 +77,15 @@ class Live(Secretive):
     def __init__(
         self, opened: Opened, *, keys: dict[bytes, RecordKey], primary: RecordKey, checked_at: float, opened_at: float, ttl: float
     ) -> None:
-        self.opened = opened
-        self.keys = keys
-        self.primary = primary
-        self.checked_at = checked_at
-        self.opened_at = opened_at
-        self.ttl = ttl
-        self.stop_at = opened.document.primary.not_after
-        self.failing = False
-        self.attention_at = 0.0
+        self.opened: Opened = opened
+        self.keys: dict[bytes, RecordKey] = keys
+        self.primary: RecordKey = primary
+        self.checked_at: float = checked_at
+        self.opened_at: float = opened_at
+        self.ttl: float = ttl
+        self.stop_at: int | None = opened.document.primary.not_after
+        self.failing: bool = False
+        self.attention_at: float = 0.0
 
 
 class LiveCache(Secretive):
@@ -95,7 +95,7 @@ class LiveCache(Secretive):
 
     def __init__(self, path: str, source: KeyringSource, trust: Trust) -> None:
         self.live: Live | None = None
-        self.trust = trust
+        self.trust: Trust = trust
         self._path = path
         self._source = source
         self._monotonic = source.clock.monotonic

@@ -69,12 +69,13 @@ class FileStorage:
 
     def paths(self) -> Iterator[str]:
         """Yield the paths of all documents."""
-        for directory, _, files in os.walk(self.root):
+        root = os.fspath(self.root)
+        for directory, _, files in os.walk(root):
+            above = directory.removeprefix(root).strip("/")  # as text: a Path for each file would take longer than the walk
             for name in files:
                 if name.endswith(_DOCUMENT):
-                    path = (Path(directory).relative_to(self.root) / name.removesuffix(_DOCUMENT)).as_posix()
                     with suppress(ValueError):  # not written by us
-                        yield check_path(path)
+                        yield check_path(f"{above}/{name.removesuffix(_DOCUMENT)}".lstrip("/"))
 
     @contextmanager
     def lock(self, path: str) -> Iterator[None]:

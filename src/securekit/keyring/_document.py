@@ -193,7 +193,7 @@ class KeyringDocument:
         }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class SealedDocument:
     """A document as it was read, before and after it is proven genuine."""
 

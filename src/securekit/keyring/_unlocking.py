@@ -26,7 +26,7 @@ Report = Callable[[KeyWrapper, str, float], None]
 """Told of every call to a wrapper: which, the verb, and how many seconds it took."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Trust:
     """What the caller accepts when a document opens through a public-key wrapper alone."""
 
@@ -34,7 +34,7 @@ class Trust:
     recover: bool = False
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Opened(Secretive):
     """A document that is genuine, and its secret. ``wrapper`` is the one that unwrapped it."""
 

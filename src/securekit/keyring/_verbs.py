@@ -173,7 +173,8 @@ class DataVerbs(Secretive):
     def _decrypt_batch(self, batch: list[tuple[bytes, Mapping[str, str]]], live: Live, errors: str) -> list[bytes | SecureKitError]:
         encode, primary = self._encode, live.primary
         results: list[bytes | SecureKitError | None] = []
-        by_key: dict[RecordKey, tuple[list[int], list[tuple[bytes, bytes]]]] = {}
+        by_key: dict[RecordKey, tuple[list[int], list[tuple[bytes, bytes]]]] = {primary: ([], [])}
+        last, (places, messages) = primary, by_key[primary]
         for token, context in batch:
             key = primary
             if type(token) is not bytes or token[:HEADER_SIZE] != key.header or not OVERHEAD <= len(token) <= MAX_SIZE:
@@ -184,7 +185,8 @@ class DataVerbs(Secretive):
                         raise
                     results.append(error.with_traceback(None))
                     continue
-            places, messages = by_key.get(key) or by_key.setdefault(key, ([], []))
+            if key is not last:
+                last, (places, messages) = key, by_key.setdefault(key, ([], []))
             places.append(len(results))
             messages.append((token, key.associated_data + encode(context)))
             results.append(None)

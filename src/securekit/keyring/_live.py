@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from threading import Lock
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from securekit._primitives.process import process
 from securekit._primitives.rng import random_bytes
@@ -26,11 +26,11 @@ from ._event import Event, EventKind
 from ._record import RecordKey
 
 if TYPE_CHECKING:
-    from ._clock import Clock
     from ._document import KeyringDocument, KeyVersion
+    from ._source import StoreSource
     from ._unlocking import Opened, Trust
 
-__all__ = ["Change", "KeyringSource", "Live", "LiveCache", "unseal"]
+__all__ = ["Change", "Live", "LiveCache", "unseal"]
 
 Change = Callable[["Opened", int], "KeyringDocument"]
 """From what is stored, and the time of the change in whole seconds, to what shall be stored."""
@@ -39,34 +39,6 @@ _AHEAD = 0.8  # of the time to live: when a refresh in the background begins
 _RETRY = 5.0  # seconds between attempts while the store or the KMS is unreachable
 _FORCED = 1.0  # seconds between reads that an unknown key id forces, and between attempts after a refusal
 _JITTER = 0.1  # of cache_ttl, so that a fleet does not ask the KMS all at once
-
-
-class KeyringSource(Protocol):
-    """Where a keyring comes from and goes to: what a store is to its keyrings."""
-
-    clock: Clock
-    floors: dict[str, int]
-    """The highest revision seen per path; it outlives the keyring objects, so that an old document is refused for good."""
-    refresh: float
-    stale_if_error: float
-    cache_ttl: float
-    rotate_after: float
-    max_messages: int
-
-    def load(self, path: str, known: Opened | None, trust: Trust, *, renew: bool) -> Opened:
-        """Read the document again; ask the KMS only if it must be asked, or ``renew``."""
-
-    def update(self, path: str, known: Opened | None, trust: Trust, change: Change) -> Opened:
-        """Read, change and write the document under the store's lock, and return it once it is durable."""
-
-    def targets(self, path: str) -> list[tuple[str, str]]:
-        """Return the recipients that a rewrap would write."""
-
-    def emit(self, event: Event) -> None:
-        """Tell the operator."""
-
-    def schedule(self, job: Callable[[], None]) -> None:
-        """Run ``job`` soon, in the store's background thread."""
 
 
 class Live(Secretive):
@@ -93,7 +65,7 @@ class LiveCache(Secretive):
 
     __slots__ = ("_failure", "_forced_at", "_lock", "_monotonic", "_path", "_pending", "_process", "_source", "live", "trust")
 
-    def __init__(self, path: str, source: KeyringSource, trust: Trust) -> None:
+    def __init__(self, path: str, source: StoreSource, trust: Trust) -> None:
         self.live: Live | None = None
         self.trust: Trust = trust
         self._path = path

@@ -77,6 +77,7 @@ class StoreSource(Secretive):
         self.rotate_after = rotate_after
         self.max_messages = max_messages
         self.clock = clock
+        # The highest revision seen per path; it outlives the keyring objects, so that an old document is refused for good.
         self.floors: dict[str, int] = {}
         self._wrapper = wrapper
         self._also_open = also_open

@@ -7,7 +7,7 @@ import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import TypedDict, Unpack
+from typing import TYPE_CHECKING, TypedDict, Unpack
 from weakref import WeakValueDictionary
 
 from securekit._primitives.process import process
@@ -19,12 +19,14 @@ from . import _lifecycle as lifecycle
 from ._clock import Clock, SystemClock
 from ._document import KeyringDocument
 from ._event import Event, EventKind, OnEvent
-from ._info import ErasureReceipt, receipt
 from ._keyring import Keyring
 from ._path import check_path, is_under
 from ._source import StoreSource, Wrappers, resolve
 from ._storage import DocumentStorage, MemoryStorage
 from ._unlocking import Opened, Trust, wrap_secret
+
+if TYPE_CHECKING:
+    from ._info import ErasureReceipt
 
 __all__ = ["FileKeyStore", "KeyStore", "MemoryKeyStore", "StoreOptions"]
 
@@ -257,6 +259,8 @@ class KeyStore(Secretive):
             securekit.exceptions.FormatError: What is there is no keyring document; remove it by hand.
             securekit.exceptions.KeyStoreError: The store failed.
         """
+        from ._info import receipt
+
         with self._storage.lock(check_path(path)):
             data = self._storage.read(path)
             if data is None:

@@ -19,8 +19,9 @@ from ._record import HEADER_SIZE, MAX_SIZE, OVERHEAD, VERSION, check_record, fro
 if TYPE_CHECKING:
     from securekit._wire.pae import ContextEncoder
 
-    from ._live import KeyringSource, Live, LiveCache
+    from ._live import Live, LiveCache
     from ._record import RecordKey
+    from ._source import StoreSource
 
 __all__ = ["DataVerbs", "Items"]
 
@@ -33,7 +34,7 @@ class DataVerbs(Secretive):
 
     __slots__ = ("_cache", "_encode", "_encoder", "_monotonic", "_source", "path")
 
-    def __init__(self, path: str, source: KeyringSource, cache: LiveCache, encoder: ContextEncoder) -> None:
+    def __init__(self, path: str, source: StoreSource, cache: LiveCache, encoder: ContextEncoder) -> None:
         self.path: str = path
         self._source = source
         self._cache = cache

@@ -74,13 +74,19 @@ def _utf16(name: str) -> bytes:
 
 
 def _depth(data: bytes) -> int:
-    """Return how deep ``data`` nests; at least as deep as a parser gets before it finds that it is no JSON."""
+    """Return how deep ``data`` nests, or the first depth that is too deep.
+
+    It is at least as deep as a parser gets before it finds that ``data`` is no JSON.
+    """
     # In the order in which they stand, escaped backslashes and then escaped quotes go; every second part is outside of strings.
     outside = b"".join(data.replace(rb"\\", b"").replace(rb"\"", b"").split(b'"')[::2])
     depth = deepest = 0
     for byte in outside.translate(None, delete=_NOT_BRACKETS):
         depth += 1 if byte in b"[{" else -1
-        deepest = max(deepest, depth)
+        if depth > deepest:
+            deepest = depth
+            if deepest > _MAX_DEPTH:
+                break
     return deepest
 
 

@@ -12,7 +12,7 @@ from securekit.exceptions import FormatError
 
 __all__ = ["Clock", "SystemClock", "format_time", "parse_time"]
 
-_RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
+_RFC3339 = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z"
 
 
 class Clock(Protocol):
@@ -45,7 +45,7 @@ def parse_time(text: object) -> int:
     Raises:
         securekit.exceptions.FormatError: ``text`` is anything else than `format_time` gives.
     """
-    if isinstance(text, str) and _RFC3339.fullmatch(text):
+    if isinstance(text, str) and re.fullmatch(_RFC3339, text):
         try:
             return int(datetime.fromisoformat(text).timestamp())
         except ValueError:

@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     from .keyring import Event, FileKeyStore, Keyring, KeyringWrapper, KeyStore, MemoryKeyStore, inspect
     from .opening import open_store
     from .secret import Secret
-    from .wrappers import KeyWrapper, LocalWrapper, PassphraseWrapper, WrappedKey
+    from .wrappers import CertificateWrapper, KeyWrapper, LocalWrapper, PassphraseWrapper, WrappedKey
 
 __all__ = [
+    "CertificateWrapper",
     "DecryptionError",
     "Event",
     "FileKeyStore",
@@ -40,6 +41,7 @@ __all__ = [
 ]
 
 _HOME = {
+    "CertificateWrapper": "wrappers",
     "DecryptionError": "exceptions",
     "Event": "keyring",
     "FileKeyStore": "keyring",

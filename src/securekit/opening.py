@@ -14,21 +14,29 @@ wrapper                  what it is
 ``local:root.key``       `securekit.LocalWrapper`, the key in that file
 ``passphrase:FILE``      `securekit.PassphraseWrapper`, the passphrase in that file (guarded like a key file)
 ``passphrase:``          the same, asked for at a prompt
+``cert:ops.pem``         `securekit.CertificateWrapper` that only wraps to the certificate in that file
+``cert:ops.pem?key=K``   the same with the private key in file K, so that it opens, too; ``cert:?key=K`` only opens
+``pkcs12:host.p12``      the same with certificate and private key from a PKCS#12 file
 =======================  =============================================================================================
 
-The option ``label=eu`` follows a question mark. No secret ever stands in a name.
+Options follow a question mark and are joined by ``&``. ``label=eu`` goes with the first two kinds, and ``ca=FILE`` (the
+authorities that are believed) and ``password_file=FILE`` (guarded like a key file) with certificates; a password that is
+needed and not given so is asked for. No secret ever stands in a name.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 from urllib.parse import parse_qsl
 
+from securekit.exceptions import KeyFileError
+
 if TYPE_CHECKING:
-    from securekit.keyring import KeyStore
+    from securekit.keyring import KeyStore, StoreOptions
     from securekit.wrappers import KeyWrapper
 
 __all__ = ["STORE_VARIABLE", "WRAP_VARIABLE", "open_store", "open_wrapper"]
@@ -47,7 +55,7 @@ def open_store(
     also_open: str | KeyWrapper | Sequence[str | KeyWrapper] = (),
     ask: AskPassphrase | None = None,
     environ: Mapping[str, str] | None = None,
-    **options: object,
+    **options: Unpack[StoreOptions],
 ) -> KeyStore:
     """Return the store that ``url`` names, with the wrappers that ``wrap`` names.
 
@@ -75,15 +83,15 @@ def open_store(
         message = f"which KEK? Give a name such as local:root.key, or set {WRAP_VARIABLE}"
         raise ValueError(message)
     kind, _, rest = url.partition(":")
-    extra: dict[str, object] = {"wrapper": wrappers, "also_open": _open_wrappers(also_open, ask), **options}
+    openers = _open_wrappers(also_open, ask)
     if kind == "file" and rest:
         from securekit.keyring import FileKeyStore
 
-        return FileKeyStore(Path(rest), **extra)  # type: ignore[arg-type]
-    if kind == "memory" and not rest:
+        return FileKeyStore(Path(rest), wrapper=wrappers, also_open=openers, **options)
+    if url == "memory:":
         from securekit.keyring import MemoryKeyStore
 
-        return MemoryKeyStore(**extra)  # type: ignore[arg-type]
+        return MemoryKeyStore(wrapper=wrappers, also_open=openers, **options)
     message = f"{url!r} names no keystore: file:DIRECTORY or memory:"
     raise ValueError(message)
 
@@ -97,11 +105,7 @@ def open_wrapper(name: str, *, ask: AskPassphrase | None = None) -> KeyWrapper:
     """
     kind, colon, rest = name.partition(":")
     target, _, query = rest.partition("?")
-    try:
-        options = dict(parse_qsl(query, strict_parsing=bool(query), max_num_fields=8))
-    except ValueError:
-        message = f"the options of {name!r} are not of the form ?name=value&name=value"
-        raise ValueError(message) from None
+    options = _options(name, query)
     if kind == "local" and target:
         _allow(name, options, {"label"})
         from securekit.wrappers import LocalWrapper
@@ -112,13 +116,36 @@ def open_wrapper(name: str, *, ask: AskPassphrase | None = None) -> KeyWrapper:
         from securekit.wrappers import PassphraseWrapper
 
         return PassphraseWrapper(_secret_text(target) if target else (ask or _ask)("passphrase of the keystore"), **options)
-    message = f"{name!r} names no wrapper: local:FILE, passphrase: or passphrase:FILE"
+    if kind == "cert" and (target or "key" in options):
+        _allow(name, options, {"ca", "key", "password_file"})
+        from securekit.wrappers import CertificateWrapper
+
+        key = options.get("key")
+        return CertificateWrapper.from_files(cert=target or None, key=key, password=_password(options, key, ask), ca=options.get("ca"))
+    if kind == "pkcs12" and target:
+        _allow(name, options, {"ca", "password_file"})
+        from securekit.wrappers import CertificateWrapper
+
+        return CertificateWrapper.from_pkcs12(target, password=_password(options, target, ask), ca=options.get("ca"))
+    message = f"{name!r} names no wrapper: local:FILE, passphrase:, passphrase:FILE, cert:FILE or pkcs12:FILE"
     raise ValueError(message)
 
 
 def _open_wrappers(names: str | KeyWrapper | Sequence[str | KeyWrapper], ask: AskPassphrase | None) -> tuple[KeyWrapper, ...]:
     several = [names] if isinstance(names, str) or not isinstance(names, Sequence) else names
     return tuple(open_wrapper(name, ask=ask) if isinstance(name, str) else name for name in several)
+
+
+def _options(name: str, query: str) -> dict[str, str]:
+    try:
+        pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query), max_num_fields=8)
+    except ValueError:
+        pairs = [("", "")]
+    options = dict(pairs)
+    if len(options) != len(pairs) or not all(map(all, pairs)):
+        message = f"the options of {name!r} are not of the form ?name=value&name=value, each name once"
+        raise ValueError(message)
+    return options
 
 
 def _allow(name: str, options: Mapping[str, str], allowed: set[str]) -> None:
@@ -128,10 +155,22 @@ def _allow(name: str, options: Mapping[str, str], allowed: set[str]) -> None:
         raise ValueError(message)
 
 
+def _password(options: Mapping[str, str], file: str | None, ask: AskPassphrase | None) -> Callable[[], str]:
+    """Return who knows the password of ``file``; called only if the file turns out to be encrypted."""
+    if "password_file" in options:
+        return partial(_secret_text, options["password_file"])
+    return partial(ask or _ask, f"password of {file}")
+
+
 def _secret_text(path: str) -> str:
     from securekit._wire.key_files import read_key_file
 
-    return read_key_file(path).decode().removesuffix("\n")
+    try:
+        return read_key_file(path).decode().removesuffix("\n")
+    except UnicodeDecodeError:
+        pass  # that error would carry the passphrase
+    message = f"the passphrase file {path} is not UTF-8 text"
+    raise KeyFileError(message)
 
 
 def _ask(what: str) -> str:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import hmac
-from typing import Generic, NoReturn, TypeVar, final
+from typing import ClassVar, Generic, NoReturn, TypeVar, final
 
 __all__ = ["Secret", "Secretive"]
 
@@ -46,7 +46,7 @@ class Secret(Secretive, Generic[T]):
     """
 
     __slots__ = ("_value",)
-    __hash__ = None  # type: ignore[assignment]
+    __hash__: ClassVar[None] = None  # type: ignore[assignment]
 
     def __init__(self, value: T) -> None:
         self._value = value
@@ -69,7 +69,8 @@ class Secret(Secretive, Generic[T]):
             return NotImplemented
         mine, theirs = self._value, other._value
         if isinstance(mine, str) and isinstance(theirs, str):
-            return hmac.compare_digest(mine.encode(), theirs.encode())
+            # A lone surrogate is compared too: an error that it is none would carry the secret.
+            return hmac.compare_digest(mine.encode(errors="surrogatepass"), theirs.encode(errors="surrogatepass"))
         if isinstance(mine, bytes) and isinstance(theirs, bytes):
             return hmac.compare_digest(mine, theirs)
         return bool(mine == theirs)

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -65,6 +67,8 @@ def test_the_commands_of_a_block_have_codes_and_output() -> None:
 
 GOOD = """
 ```python
+import subprocess
+import sys
 from pathlib import Path
 Path("note").write_text("from python")
 ```
@@ -116,3 +120,16 @@ def _run(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> int:
     page = tmp_path / "page.md"
     page.write_text(text)
     return run_page(page, directory)
+
+
+def test_the_tests_that_a_page_shows_pass(tmp_path: Path, count: Count) -> None:
+    """The example of tests with securekit's fixtures runs as it would in a project of its own."""
+    for name in ("conftest.py", "encrypted_rows.py", "test_encrypted_rows.py"):
+        (tmp_path / name).write_bytes((ROOT / "docs/how-to/examples" / name).read_bytes())
+    (tmp_path / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\n")
+
+    done = subprocess.run([sys.executable, "-m", "pytest", "-q"], cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stdout
+    assert " 4 passed in " in f" {done.stdout.splitlines()[-1]}"
+    count("example tests run", 4)

@@ -85,6 +85,15 @@ def test_a_disk_that_is_not_mounted_is_not_an_empty_store(tmp_path: Path) -> Non
     ring.encrypt(b"x", context={})
 
 
+def test_a_store_that_cannot_be_listed_is_not_an_empty_one(tmp_path: Path) -> None:
+    """Listing says what the operating system says; only a root that is not there yet holds no keyrings."""
+    (tmp_path / "file").touch()
+
+    with pytest.raises(KeyStoreError, match="cannot list"):
+        _open(tmp_path / "file").paths()
+    assert _open(tmp_path / "missing").paths() == []
+
+
 def test_a_document_that_was_moved_is_not_believed(tmp_path: Path) -> None:
     """A keyring's file under the name of another path does not open."""
     store = _open(tmp_path)
@@ -147,7 +156,7 @@ def test_a_writer_killed_at_any_system_call_loses_nothing(tmp_path: Path, count:
     token = ring.encrypt(b"kept", context={})
     assert _strace("", root, log=tmp_path / "log").returncode == 0
     points = [(name, number) for name, numbers in _calls_on(root, tmp_path / "log").items() for number in numbers]
-    assert {"fsync", "rename", "write", "flock"} <= {name for name, _ in points}
+    assert {"fsync", "renameat", "write", "flock"} <= {name for name, _ in points}
     killed = 0
     for name, number in points:
         before = {key.id for key in _open(root).keyring(PATH).keys()}
@@ -187,7 +196,7 @@ def test_a_failing_disk_keeps_the_old_document(
 
         return run
 
-    target = {"write": (os, "write"), "fsync": (os, "fsync"), "rename": (Path, "rename"), "openat": (os, "open")}[call]
+    target = {"write": (os, "write"), "fsync": (os, "fsync"), "rename": (os, "rename"), "openat": (os, "open")}[call]
     with monkeypatch.context() as faulty:
         faulty.setattr(target[0], target[1], failing(getattr(target[0], target[1])))
         with pytest.raises(KeyStoreError):
@@ -303,6 +312,19 @@ def test_the_lock_of_a_dead_holder_is_free(tmp_path: Path) -> None:
     holder.join()
     begin = time.monotonic()
     ring.rotate()
+    assert time.monotonic() - begin < 5
+
+
+def test_a_child_forked_in_the_middle_of_a_write_does_not_keep_the_lock(tmp_path: Path) -> None:
+    """A worker that was forked while another thread held the lock, and lives on, stops no writer."""
+    ring = _open(tmp_path).keyring(PATH, create=True)
+    with _open(tmp_path)._storage.lock(PATH):
+        child = _fork.Process(target=time.sleep, args=(60,))
+        child.start()
+    begin = time.monotonic()
+    ring.rotate()
+    child.kill()
+    child.join()
     assert time.monotonic() - begin < 5
 
 

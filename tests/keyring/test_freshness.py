@@ -61,7 +61,7 @@ class World:
     def settle(self) -> None:
         """Wait until the background thread has done what it was given."""
         done = threading.Event()
-        self.reader._background.run(done.set)
+        self.reader._source._background.run(done.set)
         assert done.wait(10)
 
     def kinds(self) -> list[EventKind]:
@@ -216,7 +216,7 @@ def test_a_rollback_under_a_running_process_is_refused() -> None:
     world.ring.refresh()
     world.storage._documents[PATH] = old
     world.clock.advance(61)
-    with pytest.raises(KeyStoreError, match="rolled back: the store holds revision 1, and this process has seen 2"):
+    with pytest.raises(KeyStoreError, match="rolled back: the store holds revision 1, and this process has seen, or was told of, 2"):
         world.ring.encrypt(b"x", context={})
     world.clock.advance(2)
     with pytest.raises(KeyStoreError, match="rolled back"):
@@ -324,6 +324,25 @@ def test_akeyring_reads_in_a_worker_thread() -> None:
         return ticks
 
     assert asyncio.run(main()) > 5
+
+
+def test_akeyring_keeps_the_keyrings_that_are_asked_for() -> None:
+    """Of more keyrings than ``cache_size``, the one that was asked for least recently is let go."""
+    storage = CountingStorage()
+    store = KeyStore(storage, wrapper=LocalWrapper(bytes(32)), cache_size=2)
+    for path in ("busy", "idle"):
+        store.keyring(path, create=True)
+
+    asyncio.run(_ask(store, "busy"))
+    store.keyring("new", create=True)
+
+    before = storage.reads
+    asyncio.run(_ask(store, "busy"))
+    assert storage.reads == before
+
+
+async def _ask(store: KeyStore, path: str) -> None:
+    await store.akeyring(path)
 
 
 def test_a_broken_hook_stops_nothing(caplog: pytest.LogCaptureFixture) -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from securekit._wire.base64url import decode, encode
 from securekit.exceptions import FormatError
+from tests.conftest import Count
 
 ALPHABET = ascii_letters + digits + "-_"
 
@@ -143,3 +144,17 @@ def _is_accepted(text: str) -> bool:
 def _lenient(text: str) -> bytes:
     """Decode as the standard library does, which ignores the trailing bits."""
     return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+
+
+def test_every_flip_of_a_text_is_refused_or_other_bytes(count: Count) -> None:
+    """Every flip of a text is refused or stands for other bytes."""
+    data = bytes(range(256)) + b"\x01"
+    text = encode(data)
+    refused = 0
+    for position in range(len(text)):
+        for bit in range(7):
+            changed = text[:position] + chr(ord(text[position]) ^ 1 << bit) + text[position + 1 :]
+            accepted = _is_accepted(changed)
+            assert not accepted or decode(changed) != data
+            refused += not accepted
+    count("bit flips of base64url refused", refused)

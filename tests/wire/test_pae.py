@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -177,3 +178,90 @@ def _read(encoded: bytes) -> list[bytes]:
         rest = rest[size:]
     assert rest == b""
     return found
+
+
+# ------------------------------------------------------------------------------------------------ encoders with plans
+
+
+def _last_part(context: Mapping[str, str]) -> bytes:
+    """Return what an encoder returns, by the plain way."""
+    encoded = encode_context(context)
+    return pae([encoded])[8:]
+
+
+@given(contexts, st.lists(st.dictionaries(st.sampled_from("abcdü\U0001f511\uffff"), st.text(max_size=8)), max_size=6))
+def test_an_encoder_gives_the_plain_encoding(fixed: dict[str, str], many: list[dict[str, str]]) -> None:
+    """With whatever is fixed, and however often the same keys come, the result is the last part of a `pae`."""
+    encoder = ContextEncoder(fixed)
+    for context in many * 3:
+        if fixed.keys() & context.keys():
+            with pytest.raises(ValueError, match="fixed by bind"):
+                encoder.encode(context)
+        else:
+            assert encoder.encode(context) == _last_part(fixed | context)
+            assert encoder.join(context) == fixed | context
+
+
+def test_an_encoder_follows_the_order_of_the_keys_and_not_of_the_caller() -> None:
+    """The same pairs in another order are the same context, planned or not."""
+    encoder = ContextEncoder({"m": "0"})
+    first = encoder.encode({"a": "1", "z": "2"})
+    assert (
+        encoder.encode({"z": "2", "a": "1"}) == first == encoder.encode({"a": "1", "z": "2"}) == _last_part({"a": "1", "m": "0", "z": "2"})
+    )
+
+
+def test_a_context_that_fits_a_plan_is_checked_all_the_same() -> None:
+    """After a good context, a bad one with the same keys is the same mistake as before."""
+    encoder = ContextEncoder()
+    for _ in range(2):
+        assert encoder.encode({"k": "v" * MAX_VALUE_SIZE}) == _last_part({"k": "v" * MAX_VALUE_SIZE})
+        for value, error in [
+            (1, TypeError),
+            (b"v", TypeError),
+            (None, TypeError),
+            ("\ud800", ValueError),
+            ("v" * (MAX_VALUE_SIZE + 1), ValueError),
+        ]:
+            with pytest.raises(error, match="context"):
+                encoder.encode({"k": value})  # type: ignore[dict-item]
+        for context in (["k"], "k", None, 1, [["k"]]):
+            with pytest.raises(TypeError, match="mapping"):
+                encoder.encode(context)  # type: ignore[arg-type]
+
+
+def test_fixed_pairs_count_towards_the_bounds() -> None:
+    """32 pairs are allowed together, and a fixed pair is checked when it is fixed."""
+    encoder = ContextEncoder({str(number): "" for number in range(MAX_CONTEXT_PAIRS - 1)})
+    assert encoder.encode({"x": "1"})
+    with pytest.raises(ValueError, match="33 pairs"):
+        encoder.encode({"x": "1", "y": "2"})
+    with pytest.raises(TypeError, match="context"):
+        ContextEncoder({"k": 1})  # type: ignore[dict-item]
+    with pytest.raises(TypeError, match="mapping"):
+        encoder.join("x")  # type: ignore[arg-type]
+
+
+def test_the_plans_are_bounded() -> None:
+    """Contexts with ever new keys leave no more than 64 plans behind, and are encoded all the same."""
+    encoder = ContextEncoder({"f": "x"})
+    for number in range(1000):
+        context = {f"key {number}": "v"}
+        assert encoder.encode(context) == encoder.encode(context) == _last_part({"f": "x", **context})
+        assert len(encoder._plans) <= 64
+
+
+def test_an_encoder_does_not_show_what_is_fixed() -> None:
+    """Fixed pairs may hold customers' ids."""
+    encoder = ContextEncoder({"customer": "4711"})
+    assert "4711" not in repr(encoder)
+    with pytest.raises(TypeError, match="neither pickled nor copied"):
+        copy.copy(encoder)
+
+
+def test_what_is_fixed_does_not_follow_the_callers_dictionary() -> None:
+    """Changing the dictionary afterwards changes nothing."""
+    fixed = {"a": "1"}
+    encoder = ContextEncoder(fixed)
+    fixed["a"] = "2"
+    assert encoder.encode({}) == _last_part({"a": "1"})

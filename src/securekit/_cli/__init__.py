@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 
 import click
@@ -10,9 +11,11 @@ import click
 __all__ = ["main"]
 
 _COMMANDS = {
+    "completion": ("_completion", "Print the script that makes a shell complete these commands."),
     "decrypt": ("_values", "Decrypt a value, or columns of a CSV or JSON-lines file."),
     "demo": ("_demo", "Show the main job on real input, step by step."),
     "encrypt": ("_values", "Encrypt a value, or columns of a CSV or JSON-lines file."),
+    "identity": ("_identity", "Make a private key with its certificate."),
     "inspect": ("_inspect", "Say what a message is, without any secret."),
     "keys": ("_keys", "Make, rotate, list and retire keys."),
 }
@@ -30,6 +33,14 @@ class _LazyGroup(click.Group):
         command: click.Command = getattr(import_module(f".{_COMMANDS[cmd_name][0]}", __name__), cmd_name)
         return command
 
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in _COMMANDS and not args[0].startswith("-"):
+            from difflib import get_close_matches
+
+            close = get_close_matches(args[0], _COMMANDS, 1)
+            ctx.fail(f"there is no command {args[0]!r}{f'; did you mean {close[0]!r}?' if close else ''}")
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's signature
         with formatter.section("Commands"):
             formatter.write_dl([(name, help_text) for name, (_, help_text) in _COMMANDS.items()])
@@ -38,7 +49,7 @@ class _LazyGroup(click.Group):
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
 @click.version_option(package_name="securekit-platform", prog_name="securekit")
 def cli() -> None:
-    r"""Encrypt data, keep and rotate its keys.
+    """Encrypt data, keep and rotate its keys.
 
     \b
     Start with:  securekit demo
@@ -52,5 +63,15 @@ def cli() -> None:
 
 
 def main() -> None:
-    """Run the command line."""
-    cli(prog_name="securekit")
+    """Run the command line, and end the process with its exit code."""
+    from ._ui import STOPPED, fail, show_warnings
+
+    with show_warnings():
+        try:
+            code = cli.main(prog_name="securekit", standalone_mode=False)
+        except click.Abort:
+            fail("stopped", code=STOPPED)
+        except click.ClickException as error:
+            where = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "securekit"
+            fail(error.format_message(), hint=f"{where} --help", code=error.exit_code)
+    sys.exit(code if isinstance(code, int) else 0)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import csv
 import io
 import tempfile
+from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import click
 
 from securekit.exceptions import SecureKitError
 from securekit.keyring import FileKeyStore, Keyring
-from securekit.wrappers import LocalWrapper
+from securekit.wrappers import CertificateWrapper, LocalWrapper, new_identity
 
 from ._ui import fail, handled
 
@@ -31,7 +32,7 @@ _FIELDS = ("name", "iban", "email")
 )
 @handled
 def demo(directory: Path | None) -> None:
-    """Show the main job on real input: a KEK, a keyring per account, encrypted rows, a rotation, and what an attacker gets.
+    """Show the main job on real input: keyrings, encrypted rows, rotation, escrow and recovery, and what an attacker gets.
 
     Everything stays in a folder that is printed, to be looked at.
     """
@@ -53,21 +54,36 @@ class _Demo:
         self._rows = list(csv.DictReader(io.StringIO(text)))
 
     def run(self) -> None:
+        kek = self._make_kek()
+        store = FileKeyStore(self._folder / "keys", wrapper=kek)
+        rings = self._make_keyrings(store)
+        sealed = self._encrypt(rings)
+        self._rotate(rings, sealed)
+        self._escrow(store, kek, sealed)
+        self._attack(rings, sealed)
+        if self._failures:
+            fail(f"{self._failures} steps of the demo did not do what they should")
+
+    def _make_kek(self) -> LocalWrapper:
         self._say("Make a KEK, in a file that only we can read", "securekit keys new-kek root.key", "LocalWrapper.generate('root.key')")
         kek = LocalWrapper.generate(self._folder / "root.key")
         self._tell(f"root.key holds the KEK {kek.key_ref}")
+        return kek
 
+    def _make_keyrings(self, store: FileKeyStore) -> dict[str, Keyring]:
         self._say(
             "Make a keyring per account", "securekit keys create eu/acme/customers", "store.keyring('eu/acme/customers', create=True)"
         )
-        store = FileKeyStore(self._folder / "keys", wrapper=kek)
         rings = {row["account"]: store.keyring(f"eu/{row['account']}/customers", create=True) for row in self._rows}
         for ring in rings.values():
             self._tell(f"{ring.path} has the primary key {ring.primary().id}")
+        return rings
 
+    def _encrypt(self, rings: dict[str, Keyring]) -> list[dict[str, str]]:
         self._say(
             "Encrypt the customers, field by field, each bound to its table, column and row",
-            "securekit encrypt customers.csv --keyring 'eu/{account}/customers' --column iban --context 'id={id}'",
+            "securekit encrypt customers.csv --keyring 'eu/{account}/customers' --column iban \\\n"
+            "       --context table=customers --context column=iban --context 'id={id}'",
             "ring.encrypt_text(iban, context={'table': 'customers', 'column': 'iban', 'id': '1001'})",
         )
         sealed = [
@@ -77,7 +93,9 @@ class _Demo:
         self._save("customers.csv", self._rows)
         self._save("customers.sealed.csv", sealed)
         self._tell(f"{len(sealed)} rows, {len(sealed) * len(_FIELDS)} fields; for example {sealed[0]['iban'][:40]}…")
+        return sealed
 
+    def _rotate(self, rings: dict[str, Keyring], sealed: list[dict[str, str]]) -> None:
         self._say("Rotate: a new primary key; older ones go on to decrypt", "securekit keys rotate eu/acme/customers", "ring.rotate()")
         acme = rings["acme"]
         self._tell(f"acme's primary key is now {acme.rotate().id}")
@@ -86,14 +104,43 @@ class _Demo:
         due = sum(rings[row["account"]].needs_reencrypt(row[field]) for row in sealed for field in _FIELDS)
         self._check(due == len(opened) * len(_FIELDS), f"{due} fields are due for re-encryption: all of acme's, and nobody else's")
 
-        self._say("What an attacker gets", "securekit decrypt …", "ring.decrypt_text(token, context=…)")
-        row, token = self._rows[0], sealed[0]["iban"]
-        self._refused("a wrong context (another row)", acme, token, _context(self._rows[1], "iban"))
-        self._refused("a flipped bit", acme, _flip(token), _context(row, "iban"))
-        self._refused("another account's keyring", rings["globex"], token, _context(row, "iban"))
+    def _escrow(self, store: FileKeyStore, kek: LocalWrapper, sealed: list[dict[str, str]]) -> None:
+        self._say(
+            "Add an escrow certificate: its private key belongs in a safe",
+            "securekit identity new --key escrow.key --cert escrow.pem --name escrow.example --days 3650\n"
+            "   $ securekit keys rewrap --to local:root.key --to cert:escrow.pem",
+            "store.rewrap([kek, CertificateWrapper.from_files(cert='escrow.pem')])",
+        )
+        key, cert = self._folder / "escrow.key", self._folder / "escrow.pem"
+        new_identity("escrow.example", key=key, cert=cert, days=3650)
+        changed = store.rewrap([kek, CertificateWrapper.from_files(cert=cert)])
+        self._tell(f"{len(changed)} keyrings are wrapped to both now; no data was touched")
 
-        if self._failures:
-            fail(f"{self._failures} steps of the demo did not do what they should")
+        self._say(
+            "Suppose that root.key is lost: recover with the escrow key",
+            "securekit keys rewrap --wrap 'cert:?key=escrow.key' --recover --to local:new.key --to cert:escrow.pem \\\n"
+            f"       --drop {kek.key_ref}",
+            "FileKeyStore('keys', wrapper=escrow).keyring('eu/acme/customers', recover=True)",
+        )
+        recovered = FileKeyStore(self._folder / "keys", wrapper=CertificateWrapper.from_files(key=key))
+        row = next(row for row in sealed if row["account"] == "globex")
+        plain = recovered.keyring("eu/globex/customers", recover=True).decrypt_text(row["iban"], context=_context(row, "iban"))
+        self._check(
+            plain == next(clear["iban"] for clear in self._rows if clear["id"] == row["id"]), "globex's data opens without root.key"
+        )
+        self._refused(
+            "the escrow key alone, without saying that this is a recovery",
+            lambda: FileKeyStore(self._folder / "keys", wrapper=CertificateWrapper.from_files(key=key)).keyring("eu/acme/customers"),
+        )
+
+    def _attack(self, rings: dict[str, Keyring], sealed: list[dict[str, str]]) -> None:
+        self._say("What an attacker gets", "securekit decrypt …", "ring.decrypt_text(token, context=…)")
+        acme, globex = rings["acme"], rings["globex"]
+        token, context = sealed[0]["iban"], _context(self._rows[0], "iban")
+        elsewhere = _context(self._rows[1], "iban")
+        self._refused("a wrong context (another row)", lambda: acme.decrypt_text(token, context=elsewhere))
+        self._refused("a flipped bit", lambda: acme.decrypt_text(_flip(token), context=context))
+        self._refused("another account's keyring", lambda: globex.decrypt_text(token, context=context))
 
     def _say(self, what: str, command: str, call: str) -> None:
         self._step += 1
@@ -106,9 +153,9 @@ class _Demo:
         self._failures += not holds
         self._tell(f"{'ok' if holds else 'NOT SO'}: {promise}")
 
-    def _refused(self, what: str, ring: Keyring, token: str, context: dict[str, str]) -> None:
+    def _refused(self, what: str, attempt: Callable[[], object]) -> None:
         try:
-            ring.decrypt_text(token, context=context)
+            attempt()
         except SecureKitError as error:
             self._check(True, f"{what}: {type(error).__name__}: {error}")  # noqa: FBT003 - reads as an assertion
         else:

@@ -10,7 +10,7 @@ import click
 from securekit.keyring import inspect as inspect_message
 
 from ._options import as_json
-from ._ui import handled, print_json
+from ._ui import handled, print_json, printable, recipient
 
 __all__ = ["inspect"]
 
@@ -34,11 +34,14 @@ def inspect(file: BinaryIO, *, as_json: bool) -> None:
         "keyring_id": found.keyring_id,
         "revision": found.revision,
         "key_count": found.key_count,
-        "recipients": [{"wrapper": copy.wrapper, "key_ref": copy.key_ref, "about": dict(copy.about)} for copy in found.recipients] or None,
     }
-    present = {name: value for name, value in facts.items() if value is not None}
+    present: dict[str, object] = {name: value for name, value in facts.items() if value is not None}
+    recipients = [recipient(copy) for copy in found.recipients]
     if as_json:
-        print_json(present)
+        print_json(present | ({"recipients": recipients} if recipients else {}))
         return
     for name, value in present.items():
         click.echo(f"{name}: {value}")
+    for copy in found.recipients:
+        about = ", ".join(f"{name} {value}" for name, value in copy.about.items())
+        click.echo(printable(f"recipient: {copy.wrapper} {copy.key_ref}{f' ({about})' if about else ''}"))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ._options import as_json, with_store
-from ._ui import handled, note, print_json, print_table
+from ._ui import handled, note, print_json, print_table, printable, progress, recipient
 
 if TYPE_CHECKING:
     from securekit.keyring import KeyInfo, KeyStore
@@ -72,11 +72,20 @@ def show(store: KeyStore, path: str, *, as_json: bool) -> None:
     ring = store.keyring(path)
     versions = ring.keys()
     if as_json:
-        print_json({"path": path, "id": ring.id, "revision": ring.revision, "recipients": ring.recipients, "keys": versions})
+        print_json(
+            {
+                "path": path,
+                "id": ring.id,
+                "revision": ring.revision,
+                "recipients": [recipient(copy) for copy in ring.recipients],
+                "keys": versions,
+            }
+        )
         return
     print_table(["id", "state", "created", "promoted", "not_after"], [_row(key) for key in versions])
-    for name, reference in ring.recipients:
-        note(f"wrapped to {name} {reference}".rstrip())
+    for copy in ring.recipients:
+        about = f" ({copy.about['subject']}, until {copy.about['not_after']})" if {"subject", "not_after"} <= copy.about.keys() else ""
+        note(printable(f"wrapped to {copy.wrapper} {copy.key_ref}{about}".rstrip()))
 
 
 @keys.command()
@@ -141,13 +150,26 @@ def destroy(store: KeyStore, key: str, *, force: bool, yes: bool) -> None:
 )
 @click.option("--drop", multiple=True, metavar="KEY_REF", help="A recipient to remove: the keyrings rotate, since it knew their keys.")
 @click.option("--recover", is_flag=True, help="Believe keyrings that open through an escrow certificate alone.")
+@click.option("--dry-run", is_flag=True, help="Only list the keyrings that would be rewrapped.")
 @handled
 @with_store
-def rewrap(store: KeyStore, prefix: str, targets: tuple[str, ...], drop: tuple[str, ...], *, recover: bool) -> None:
-    """Wrap the keyrings at or below PREFIX to other KEKs. No data key changes, and no data is touched."""
+def rewrap(store: KeyStore, prefix: str, targets: tuple[str, ...], drop: tuple[str, ...], *, recover: bool, dry_run: bool) -> None:
+    """Wrap the keyrings at or below PREFIX to other KEKs, and print which. No data key changes, and no data is touched.
+
+    Name all recipients from now on. A run that was interrupted goes on where it stopped when it is started again.
+
+    \b
+    securekit keys rewrap --wrap local:old.key --to local:new.key                       a new KEK
+    securekit keys rewrap --to local:root.key --to cert:escrow.pem                      one more recipient
+    securekit keys rewrap --wrap "cert:?key=escrow.key" --to local:new.key --recover \\
+        --to cert:escrow.pem --drop 0bac1fe1ddce8316                                    the old KEK is lost
+    """
     from securekit.opening import open_wrapper
 
-    for path in store.rewrap([open_wrapper(name) for name in targets], prefix=prefix, drop=drop, recover=recover):
+    wrappers = [open_wrapper(name) for name in targets]
+    with progress("keyrings", len(store.paths(prefix))) as advance:
+        changed = store.rewrap(wrappers, prefix=prefix, drop=drop, recover=recover, dry_run=dry_run, report=lambda _: advance(1))
+    for path in changed:
         click.echo(path)
 
 
@@ -162,6 +184,28 @@ def copy(store: KeyStore, path: str, other: str, other_wrap: tuple[str, ...]) ->
     from securekit.opening import open_store
 
     click.echo(store.copy(path, open_store(other, wrap=list(other_wrap) or None)).primary().full_name)
+
+
+@keys.command()
+@click.argument("path")
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The backup's file; replaced if it is there.")
+@handled
+@with_store
+def backup(store: KeyStore, path: str, output: Path) -> None:
+    """Write the document of the keyring PATH to a file. Who holds none of its KEKs cannot read its keys."""
+    from securekit._wire.atomic import write_atomic
+
+    write_atomic(output, store.backup(path))
+
+
+@keys.command()
+@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--recover", is_flag=True, help="Believe a document that opens through an escrow certificate alone.")
+@handled
+@with_store
+def restore(store: KeyStore, file: Path, *, recover: bool) -> None:
+    """Put the keyring in a backup FILE back, if the store has none at its path, or an older revision of it."""
+    click.echo(store.restore(file.read_bytes(), recover=recover).primary().full_name)
 
 
 @keys.command()

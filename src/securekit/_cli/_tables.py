@@ -1,68 +1,133 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tables of text: CSV with a header, and JSON lines."""
+"""Tables of text, read and written in batches of rows: CSV with a header, and JSON lines.
+
+A file of any size passes through in bounded memory. Of a CSV file, values stay as they are, and quotes are written where
+they are needed; of a JSON line, members keep their order and their types.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
+from typing import Any, BinaryIO, Protocol, TextIO
 
 from securekit.exceptions import FormatError
 
-__all__ = ["Table", "read_table", "write_table"]
+__all__ = ["Row", "Table", "open_table"]
+
+Row = dict[str, Any]
+_BATCH = 1000  # rows
+_JSON_LINES = {".jsonl", ".ndjson"}
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
-    """Rows of named values; ``dialect`` is None for JSON lines."""
+class Table(Protocol):
+    """Rows of named values."""
 
-    columns: list[str]
-    rows: list[dict[str, str]]
-    csv: bool
+    def check_columns(self, names: Iterable[str]) -> None:
+        """Raise ``ValueError`` if one of ``names`` is known not to be a column."""
+
+    def batches(self) -> Iterator[list[Row]]:
+        """Yield the rows, up to 1,000 at a time."""
+
+    def write(self, rows: Sequence[Row], output: BinaryIO) -> None:
+        """Write ``rows`` behind those written before."""
 
 
-def read_table(file: Path) -> Table:
-    """Return the rows of a ``.csv`` file, or of a JSON-lines file (``.jsonl`` or ``.ndjson``) whose values are strings.
+@contextmanager
+def open_table(path: Path) -> Iterator[Table]:
+    """Open a ``.csv`` file, or a JSON-lines file (``.jsonl`` or ``.ndjson``), in UTF-8.
 
     Raises:
-        securekit.exceptions.FormatError: The file is neither; the message names the line.
+        securekit.exceptions.FormatError: The file is neither, or damaged; the message names the line.
     """
-    text = file.read_text("utf-8")
-    if file.suffix == ".csv":
-        reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-        rows = []
-        for row in reader:
-            if None in row or None in row.values():
-                message = f"{file}, line {reader.line_num}: the row has not as many values as the header"
-                raise FormatError(message)
-            rows.append(row)
-        return Table(list(reader.fieldnames or []), rows, csv=True)
-    if file.suffix in {".jsonl", ".ndjson"}:
-        rows = [_json_row(line, number, file) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
-        return Table(list(dict.fromkeys(name for row in rows for name in row)), rows, csv=False)
-    message = f"{file} ends in neither .csv nor .jsonl"
-    raise FormatError(message)
-
-
-def write_table(table: Table) -> str:
-    """Return the file's text."""
-    if not table.csv:
-        return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in table.rows)
-    buffer = io.StringIO(newline="")
-    writer = csv.DictWriter(buffer, table.columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(table.rows)
-    return buffer.getvalue()
-
-
-def _json_row(line: str, number: int, file: Path) -> dict[str, str]:
-    try:
-        row = json.loads(line)
-    except ValueError:
-        row = None
-    if not isinstance(row, dict) or not all(isinstance(value, str) for value in row.values()):
-        message = f"{file}, line {number}: not a JSON object of strings"
+    if path.suffix not in {".csv", *_JSON_LINES}:
+        message = f"{path} ends in neither .csv nor .jsonl"
         raise FormatError(message)
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        try:
+            yield _JsonLines(path, file) if path.suffix in _JSON_LINES else _Csv(path, file)
+        except UnicodeDecodeError:
+            message = f"{path} is not UTF-8 text"
+            raise FormatError(message) from None
+
+
+class _Csv:
+    def __init__(self, path: Path, file: TextIO) -> None:
+        self._path = path
+        self._reader = csv.DictReader(file, strict=True)
+        self._header_written = False
+        with _damage(path, self._reader):
+            self._columns = list(self._reader.fieldnames or [])
+        if not self._columns or len(set(self._columns)) != len(self._columns):
+            message = f"{path} has no header, or one with a name twice"
+            raise FormatError(message)
+
+    def check_columns(self, names: Iterable[str]) -> None:
+        missing = [name for name in names if name not in self._columns]
+        if missing:
+            message = f"{self._path} has no column {missing[0]!r}; it has {', '.join(self._columns)}"
+            raise ValueError(message)
+
+    def batches(self) -> Iterator[list[Row]]:
+        with _damage(self._path, self._reader):
+            while rows := list(islice(self._reader, _BATCH)):
+                if any(None in row or None in row.values() for row in rows):
+                    message = f"{self._path}, at or above line {self._reader.line_num}: a row has not as many values as the header"
+                    raise FormatError(message)
+                yield list(rows)
+
+    def write(self, rows: Sequence[Row], output: BinaryIO) -> None:
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, self._columns, lineterminator="\n")
+        if not self._header_written:
+            writer.writeheader()
+            self._header_written = True
+        writer.writerows(rows)
+        output.write(text.getvalue().encode())
+
+
+class _JsonLines:
+    def __init__(self, path: Path, file: TextIO) -> None:
+        self._path = path
+        self._lines = ((number, line) for number, line in enumerate(file, 1) if line.strip())
+
+    def check_columns(self, names: Iterable[str]) -> None:
+        """Every line has members of its own."""
+
+    def batches(self) -> Iterator[list[Row]]:
+        while rows := [self._row(number, line) for number, line in islice(self._lines, _BATCH)]:
+            yield rows
+
+    def write(self, rows: Sequence[Row], output: BinaryIO) -> None:
+        output.writelines(json.dumps(row, ensure_ascii=False).encode() + b"\n" for row in rows)
+
+    def _row(self, number: int, line: str) -> Row:
+        try:
+            row = json.loads(line, object_pairs_hook=_unique)
+        except (ValueError, RecursionError):
+            row = None
+        if not isinstance(row, dict):
+            message = f"{self._path}, line {number}: not a JSON object, or one with a member twice"
+            raise FormatError(message)
+        return row
+
+
+@contextmanager
+def _damage(path: Path, reader: csv.DictReader[str]) -> Iterator[None]:
+    try:
+        yield
+    except csv.Error as error:
+        message = f"{path}, line {reader.line_num}: {error}"
+        raise FormatError(message) from None
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> Row:
+    row = dict(pairs)
+    if len(row) != len(pairs):
+        raise ValueError
     return row

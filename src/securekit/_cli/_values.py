@@ -3,21 +3,32 @@
 
 from __future__ import annotations
 
+import re
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
+from securekit.exceptions import FormatError, SecureKitError
+
 from ._options import parse_context, with_store
-from ._ui import handled
+from ._ui import fail_with, handled, progress
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from securekit.keyring import Keyring, KeyStore
 
-    from securekit.keyring import KeyStore
+    from ._tables import Row
 
 __all__ = ["decrypt", "encrypt"]
+
+_FIELD = re.compile(r"\{([^{}]+)\}")
+
+Items = list[tuple[bytes, dict[str, str]]]
+Convert = Callable[["Keyring", "Items"], "list[bytes | SecureKitError]"]
 
 
 def _options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -55,17 +66,21 @@ def _options(command: Callable[..., Any]) -> Callable[..., Any]:
 def encrypt(
     store: KeyStore, *, file: Path | None, path: str, pairs: tuple[str, ...], columns: tuple[str, ...], output: Path | None
 ) -> None:
-    r"""Encrypt one value from stdin, or columns of FILE.
+    """Encrypt one value (FILE or stdin), or columns of FILE.
 
     \b
     echo -n "DE89 3704 0044" | securekit encrypt --keyring eu/acme/invoices --context id=42
     securekit encrypt customers.csv --keyring "eu/{account}/customers" --column iban --context column=iban --context "id={id}" -o sealed.csv
     """
     context = parse_context(pairs)
-    if not columns:
-        _write(store.keyring(path).encrypt_text(_read(file), context=context) + "\n", output)
+    if columns:
+        _Job(store, path, context, _encrypt_cells).run(file, columns, output)
         return
-    _convert(file, columns, output, lambda text, row: store.keyring(_fill_path(path, row)).encrypt_text(text, context=_fill(context, row)))
+    from securekit.keyring import to_text
+
+    record = store.keyring(path).encrypt(_read(file), context=context)
+    with _writing(output) as out:
+        out.write(to_text(record).encode() + b"\n")
 
 
 @click.command()
@@ -75,62 +90,129 @@ def encrypt(
 def decrypt(
     store: KeyStore, *, file: Path | None, path: str, pairs: tuple[str, ...], columns: tuple[str, ...], output: Path | None
 ) -> None:
-    """Decrypt one value from stdin, or columns of FILE. The options are those of `securekit encrypt`."""
+    """Decrypt one value (FILE or stdin), or columns of FILE. The options are those of `securekit encrypt`."""
     context = parse_context(pairs)
-    if not columns:
-        _write(store.keyring(path).decrypt_text(_read(file).removesuffix("\n"), context=context), output)
+    if columns:
+        _Job(store, path, context, _decrypt_cells).run(file, columns, output)
         return
-    _convert(file, columns, output, lambda text, row: store.keyring(_fill_path(path, row)).decrypt_text(text, context=_fill(context, row)))
+    data = store.keyring(path).decrypt(_as_record(_read(file)), context=context)
+    with _writing(output) as out:
+        out.write(data)
 
 
-def _read(file: Path | None) -> str:
-    return file.read_text("utf-8") if file else sys.stdin.buffer.read().decode("utf-8")
+def _read(file: Path | None) -> bytes:
+    return file.read_bytes() if file else sys.stdin.buffer.read()
 
 
-def _convert(file: Path | None, columns: tuple[str, ...], output: Path | None, change: Callable[[str, dict[str, str]], str]) -> None:
-    """Apply ``change`` to the columns of every row. The whole result is made before any of it is written."""
-    if file is None:
-        message = "columns are those of a FILE: name it"
-        raise ValueError(message)
-    from ._tables import read_table, write_table
+def _as_record(data: bytes) -> bytes:
+    """Return the record in ``data``: itself, or its text form with perhaps a line's end."""
+    from securekit.keyring import from_text
 
-    table = read_table(file)
-    missing = [column for column in columns if column not in table.columns]
-    if missing:
-        message = f"{file} has no column {missing[0]!r}; it has {', '.join(table.columns)}"
-        raise ValueError(message)
-    for row in table.rows:
-        before = dict(row)
-        for column in columns:
-            if column in before:
-                row[column] = change(before[column], before)
-    _write(write_table(table), output)
+    return from_text(data.removesuffix(b"\n").decode("ascii", errors="replace")) if data[:4] == b"sk1." else data
 
 
-def _write(text: str, output: Path | None) -> None:
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """What is done to the columns of a file: ``path`` and ``context`` are templates that each row fills."""
+
+    store: KeyStore
+    path: str
+    context: dict[str, str]
+    convert: Convert
+
+    def run(self, file: Path | None, columns: tuple[str, ...], output: Path | None) -> None:
+        """Convert ``columns`` of every row of ``file``, a batch at a time."""
+        if file is None:
+            message = "columns are those of a FILE: name it"
+            raise ValueError(message)
+        from ._tables import open_table
+
+        fields = [field for template in (self.path, *self.context.values()) for field in _FIELD.findall(template)]
+        with open_table(file) as table, _writing(output) as out, progress("rows") as advance:
+            table.check_columns([*columns, *fields])
+            first = 1
+            for rows in table.batches():
+                before = [dict(row) for row in rows]
+                for column in columns:
+                    self._convert_column(column, rows, before, where=f"{file}, column {column}", first=first)
+                table.write(rows, out)
+                first += len(rows)
+                advance(len(rows))
+
+    def _convert_column(self, column: str, rows: list[Row], before: list[Row], *, where: str, first: int) -> None:
+        """Change one column of a batch, keyring by keyring. A value that is absent or null stays so."""
+        by_path: dict[str, tuple[list[int], Items]] = {}
+        for number, row in enumerate(before):
+            if row.get(column) is None:
+                continue
+            try:
+                places, items = by_path.setdefault(_fill_path(self.path, row), ([], []))
+                items.append((_as_text(row[column]), {key: _fill(template, row) for key, template in self.context.items()}))
+            except (SecureKitError, ValueError) as error:
+                fail_with(error, f"{where}, row {first + number}")
+            places.append(number)
+        for path, (places, items) in by_path.items():
+            for number, result in zip(places, self.convert(self.store.keyring(path), items), strict=True):
+                if isinstance(result, SecureKitError):
+                    fail_with(result, f"{where}, row {first + number}")
+                rows[number][column] = result.decode()
+
+
+def _as_text(value: object) -> bytes:
+    if not isinstance(value, str):
+        message = f"the value is {type(value).__name__}, not text"
+        raise FormatError(message)
+    return value.encode()
+
+
+def _encrypt_cells(ring: Keyring, items: Items) -> list[bytes | SecureKitError]:
+    from securekit.keyring import to_text
+
+    return [to_text(record).encode() for record in ring.encrypt_many(items)]
+
+
+def _decrypt_cells(ring: Keyring, items: Items) -> list[bytes | SecureKitError]:
+    from securekit.keyring import from_text
+
+    results: list[bytes | SecureKitError] = []
+    good: Items = []
+    for text, context in items:
+        try:
+            good.append((from_text(text.decode()), context))
+            results.append(b"")
+        except FormatError as error:
+            results.append(error)
+    opened = iter(ring.decrypt_many(good, errors="return"))
+    return [next(opened) if result == b"" else result for result in results]
+
+
+@contextmanager
+def _writing(output: Path | None) -> Iterator[BinaryIO]:
+    """Give a file that is ``output`` once it is complete, or stdout."""
     if output is None:
-        click.echo(text, nl=False)
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
         return
-    from securekit._wire.atomic import write_atomic
+    from securekit._wire.atomic import atomic_writer
 
-    write_atomic(output, text.encode())
+    with atomic_writer(output) as out:
+        yield out
 
 
-def _fill_path(template: str, row: dict[str, str]) -> str:
+def _fill_path(template: str, row: Row) -> str:
     from securekit.keyring import fill_path
 
-    return fill_path(template, row)
+    return fill_path(template, {name: value for name, value in row.items() if isinstance(value, str)})
 
 
-def _fill(context: dict[str, str], row: dict[str, str]) -> dict[str, str]:
-    """Return the context with each value that is ``{name}`` replaced by the row's value of that column."""
-    filled = {}
-    for key, value in context.items():
-        if value.startswith("{") and value.endswith("}"):
-            if value[1:-1] not in row:
-                message = f"the context {key}={value} names a column that the file has not"
-                raise ValueError(message)
-            filled[key] = row[value[1:-1]]
-        else:
-            filled[key] = value
-    return filled
+def _fill(template: str, row: Row) -> str:
+    """Return ``template`` with each ``{name}`` replaced by the row's value of that column."""
+
+    def value(match: re.Match[str]) -> str:
+        found = row.get(match[1])
+        if isinstance(found, bool) or not isinstance(found, str | int):
+            message = f"the context's {{{match[1]}}} is a column whose value is missing, or neither text nor a whole number"
+            raise FormatError(message)
+        return str(found)
+
+    return _FIELD.sub(value, template)

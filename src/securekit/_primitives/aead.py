@@ -56,6 +56,8 @@ OVERHEAD = NONCE_SIZE + COMMITMENT_SIZE + TAG_SIZE  # 72 bytes
 MAX_PLAINTEXT_SIZE = 64 * 1024 * 1024  # bytes; a longer message belongs into a stream
 HEAD_BUDGET = 1 << 16  # units: one per message, and one per started 64 KiB of it, so at most 4 GiB
 UNIT_SIZE = 1 << 16  # bytes
+# cryptography releases the interpreter lock for updates of 2,048 bytes or more; another thread's update then fails.
+_PAIRS_AT_ONCE = 32  # of blocks, so 1,024 bytes
 _from_bytes = int.from_bytes  # looked up once
 _HEADS_REMEMBERED = 512  # per generation of the decryptor's cache, which has two
 
@@ -94,7 +96,7 @@ class KcXaes256Gcm(Secretive):
             message = f"the key has {KEY_SIZE} bytes, not {len(key)}"
             raise ValueError(message)
         # Electronic codebook mode is only the bare block cipher here: CMAC and the commitment are built on it. One
-        # context is shared between threads, because an update of 16 or 32 bytes does not release the interpreter lock.
+        # context is shared between threads, because an update of so few bytes does not release the interpreter lock.
         self._ecb: Callable[[bytes], bytes] = Cipher(algorithms.AES256(key), modes.ECB()).encryptor().update  # noqa: S305
         self._subkey = _double(self._ecb(bytes(16)))
         self._head = _NO_HEAD
@@ -213,8 +215,9 @@ class KcXaes256Gcm(Secretive):
         return opened
 
     def _commit(self, tails: list[bytes], bases: list[int]) -> bytes:
-        """Return the commitments of many nonces in a row, by one call of the block cipher."""
-        return self._ecb(b"".join([(_from_bytes(tail) * _TAILS ^ base).to_bytes(32) for tail, base in zip(tails, bases, strict=True)]))
+        """Return the commitments of many nonces in a row, by few calls of the block cipher."""
+        pairs = [(_from_bytes(tail) * _TAILS ^ base).to_bytes(32) for tail, base in zip(tails, bases, strict=True)]
+        return b"".join([self._ecb(b"".join(pairs[at : at + _PAIRS_AT_ONCE])) for at in range(0, len(pairs), _PAIRS_AT_ONCE)])
 
     def _take_units(self, size: int, units: int = 0) -> _Head:
         """Return a head whose budget was charged with ``units``, or with what one plaintext of ``size`` bytes costs."""

@@ -1,38 +1,71 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files that are either the old bytes or the new ones, whatever happens in between, and that others cannot read."""
+"""Files that are either the old bytes or the new ones, whatever happens in between, and that others cannot read.
+
+RULES of this file:
+
+1. Every name is looked up in the one directory whose descriptor is open, and writers to it take turns: they hold
+   ``flock`` on that descriptor, which the kernel frees when its holder dies.
+2. So a temporary file may have a fixed name, by which the next writer removes what a killed one left behind.
+3. A new file has no name at all until it is complete, where the system can make such files (Linux, most file systems).
+"""
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
-from contextlib import suppress
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import get_ident
+from typing import BinaryIO
 
-__all__ = ["sync_directory", "write_atomic", "write_new"]
+__all__ = ["atomic_writer", "sync_directory", "write_atomic", "write_new"]
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_CANNOT = {errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT}  # no O_TMPFILE here, or no /proc
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_LOCK_TIMEOUT = 30.0  # seconds
+_POLL = 0.01  # seconds
 
 
 def write_atomic(path: str | os.PathLike[str], data: bytes, *, mode: int = 0o600) -> None:
     """Replace the file at ``path``, and return once that is durable.
 
-    The caller holds a lock, so the temporary file ``.<name>.tmp`` beside it has one writer; one that a killed writer
-    left behind is removed.
-
     Raises:
-        OSError: As the operating system says; the old file is intact, and no temporary file is left.
+        OSError: As the operating system says; the old file is intact, and no temporary file is left. If only the last
+            step fails, the ``fsync`` of the directory, the new file stands.
     """
     target = Path(path)
-    temporary = target.with_name(f".{target.name}.tmp")
-    with suppress(FileNotFoundError):
-        temporary.unlink()
-    _fill(temporary, data, mode)
-    try:
-        temporary.rename(target)
-    except OSError:
-        temporary.unlink()
-        raise
-    sync_directory(target.parent)
+    with _opened(target.parent, _DIRECTORY) as directory:
+        with _locked(directory, target.parent), _temporary(directory, target.name, data, mode) as temporary:
+            os.rename(temporary, target.name, src_dir_fd=directory, dst_dir_fd=directory)
+        os.fsync(directory)
+
+
+@contextmanager
+def atomic_writer(path: str | os.PathLike[str], *, mode: int = 0o600) -> Iterator[BinaryIO]:
+    """Give a binary file that replaces the one at ``path`` when the block ends, durably; after an exception nothing changes.
+
+    However long the writing takes, the file has no name until it is complete, and no lock is held.
+
+    Raises:
+        OSError: As the operating system says; the old file is intact.
+    """
+    target = Path(path)
+    with _opened(target.parent, _DIRECTORY) as directory:
+        with _unnamed(directory, target.name, mode) as (file, source):
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+            temporary = f".{target.name}.tmp"
+            with _locked(directory, target.parent):
+                with suppress(FileNotFoundError):
+                    os.unlink(temporary, dir_fd=directory)
+                os.link(source(file.fileno()), temporary, src_dir_fd=directory, dst_dir_fd=directory, follow_symlinks=True)
+                os.rename(temporary, target.name, src_dir_fd=directory, dst_dir_fd=directory)
+        os.fsync(directory)
 
 
 def write_new(path: str | os.PathLike[str], data: bytes, *, mode: int = 0o600) -> None:
@@ -43,15 +76,12 @@ def write_new(path: str | os.PathLike[str], data: bytes, *, mode: int = 0o600) -
         OSError: As the operating system says; no file is left.
     """
     target = Path(path)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}-{get_ident()}.tmp")
-    with suppress(FileNotFoundError):
-        temporary.unlink()
-    _fill(temporary, data, mode)
-    try:
-        os.link(temporary, target)  # unlike a rename, this never replaces what is there
-    finally:
-        temporary.unlink()
-    sync_directory(target.parent)
+    with _opened(target.parent, _DIRECTORY) as directory:
+        if not _link_unnamed(directory, target.name, data, mode):
+            with _locked(directory, target.parent), _temporary(directory, target.name, data, mode) as temporary:
+                # Unlike a rename, a link never replaces what is there.
+                os.link(temporary, target.name, src_dir_fd=directory, dst_dir_fd=directory, follow_symlinks=False)
+        os.fsync(directory)
 
 
 def sync_directory(directory: Path) -> None:
@@ -60,23 +90,90 @@ def sync_directory(directory: Path) -> None:
     Raises:
         OSError: As the operating system says.
     """
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
+    with _opened(directory, _DIRECTORY) as descriptor:
         os.fsync(descriptor)
+
+
+@contextmanager
+def _opened(path: str | Path, flags: int, mode: int = 0, *, directory: int | None = None) -> Iterator[int]:
+    descriptor = os.open(path, flags, mode, dir_fd=directory)
+    try:
+        yield descriptor
     finally:
         os.close(descriptor)
 
 
-def _fill(temporary: Path, data: bytes, mode: int) -> None:
-    descriptor = os.open(temporary, _NEW, mode)
-    try:
+@contextmanager
+def _locked(descriptor: int, directory: Path) -> Iterator[None]:
+    deadline = time.monotonic() + _LOCK_TIMEOUT
+    while True:
         try:
-            rest = memoryview(data)
-            while rest:
-                rest = rest[os.write(descriptor, rest) :]
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-    except OSError:
-        temporary.unlink()
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                raise BlockingIOError(errno.EWOULDBLOCK, "locked by another process", str(directory)) from None
+        time.sleep(_POLL)
+    try:
+        yield
+    finally:
+        # Not left to close: a child that another thread forked in the meantime holds the descriptor too.
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+
+
+@contextmanager
+def _temporary(directory: int, name: str, data: bytes, mode: int) -> Iterator[str]:
+    """Yield the name of a complete and durable file beside ``name``, which is gone afterwards."""
+    temporary = f".{name}.tmp"
+    with suppress(FileNotFoundError):
+        os.unlink(temporary, dir_fd=directory)
+    try:
+        with _opened(temporary, _NEW, mode, directory=directory) as descriptor:
+            _fill(descriptor, data)
+        yield temporary
+    finally:
+        with suppress(OSError):  # it was renamed, or the next writer removes it
+            os.unlink(temporary, dir_fd=directory)
+
+
+def _link_unnamed(directory: int, name: str, data: bytes, mode: int) -> bool:
+    """Make the file without a temporary name; False where the system cannot."""
+    if not hasattr(os, "O_TMPFILE"):
+        return False
+    try:
+        with _opened(".", os.O_WRONLY | os.O_TMPFILE | os.O_CLOEXEC, mode, directory=directory) as descriptor:
+            _fill(descriptor, data)
+            os.link(f"/proc/self/fd/{descriptor}", name, dst_dir_fd=directory, follow_symlinks=True)
+    except OSError as error:
+        if error.errno in _CANNOT:
+            return False
         raise
+    return True
+
+
+@contextmanager
+def _unnamed(directory: int, name: str, mode: int) -> Iterator[tuple[BinaryIO, Callable[[int], str]]]:
+    """Give a file without a name, and how to say what it is linked from; with a name of its own where the system cannot."""
+    try:
+        descriptor = os.open(".", os.O_RDWR | getattr(os, "O_TMPFILE", 0) | os.O_CLOEXEC, mode, dir_fd=directory)
+    except OSError as error:
+        if error.errno not in _CANNOT:
+            raise
+    else:
+        with os.fdopen(descriptor, "w+b") as file:
+            yield file, "/proc/self/fd/{}".format
+        return
+    own = f".{name}.{os.getpid()}-{get_ident()}.tmp"
+    descriptor = os.open(own, _NEW, mode, dir_fd=directory)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            yield file, lambda _: own
+    finally:
+        os.unlink(own, dir_fd=directory)
+
+
+def _fill(descriptor: int, data: bytes) -> None:
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
+    os.fsync(descriptor)

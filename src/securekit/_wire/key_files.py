@@ -10,12 +10,14 @@ import os
 import stat
 import warnings
 from pathlib import Path
+from shlex import quote
 
 from securekit.exceptions import KeyFileError, SecurityWarning
 
 __all__ = ["read_key_file"]
 
 MAX_SIZE = 64 * 1024  # bytes; a PKCS#12 file with its chain has a few thousand
+_MAX_LINKS = 40  # as Linux
 _SECRETS = Path("/run/secrets")  # where Docker mounts secrets, read-only and world-readable
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _WRITABLE = stat.S_IWGRP | stat.S_IWOTH
@@ -26,65 +28,86 @@ def read_key_file(path: str | os.PathLike[str], *, max_size: int = MAX_SIZE) -> 
 
     It must be a regular file with one hard link, owned by root or the caller, and closed to group and others. A symbolic
     link is followed only if every directory and link on the way is owned by root or the caller and writable by nobody
-    else. Accepted as they are: files in ``$CREDENTIALS_DIRECTORY`` (systemd), root's files that our group may read
-    (Kubernetes' fsGroup), and, with a warning, files below ``/run/secrets`` on a read-only mount (Docker).
+    else, be it because the mount is read-only. Accepted as they are: files in ``$CREDENTIALS_DIRECTORY`` (systemd),
+    root's files that our group may read (Kubernetes' fsGroup), and, with a warning, files below ``/run/secrets`` on a
+    read-only mount (Docker).
 
     Raises:
         securekit.exceptions.KeyFileError: The file is missing, empty, too large, or not guarded; with the repair.
     """
     name = Path(path)
-    real = _resolve(name)
     try:
+        real = _resolve(name)
         # O_NONBLOCK: a FIFO in place of the file must not block us.
         descriptor = os.open(real, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            _judge(name, real, os.fstat(descriptor), read_only=_is_read_only(descriptor))
+            with open(descriptor, "rb", closefd=False) as file:
+                data = file.read(max_size + 1)
+        finally:
+            os.close(descriptor)
     except OSError as error:
         message = f"cannot read the key file {name}: {error.strerror}"
         raise KeyFileError(message) from None
-    with os.fdopen(descriptor, "rb") as file:
-        facts = os.fstat(descriptor)
-        _judge(name, real, facts, read_only=bool(os.fstatvfs(descriptor).f_flag & os.ST_RDONLY))
-        data = file.read(max_size + 1)
     if not 0 < len(data) <= max_size:
         message = f"the key file {name} is empty" if not data else f"the key file {name} has more than {max_size} bytes"
+        del data  # error trackers show the variables of a frame that raises
         raise KeyFileError(message)
     return data
 
 
 def _resolve(name: Path) -> Path:
-    """Return the file behind ``name``, having checked every step if there is a link on the way."""
-    steps: list[Path] = []
-    current = Path(os.path.abspath(name))  # noqa: PTH100 - resolve() would follow the links unseen
-    linked = False
-    for _ in range(40):
-        found = next((part for part in reversed([current, *current.parents]) if part.is_symlink()), None)
-        if found is None:
-            break
-        linked = True
-        steps += [found, *found.parents]
-        current = Path(os.path.abspath(found.parent / found.readlink() / current.relative_to(found)))  # noqa: PTH100
-    else:
-        message = f"the key file {name} is behind a circle of symbolic links"
-        raise KeyFileError(message)
-    for step in {*steps, *current.parents} if linked else ():
-        facts = step.lstat()
-        loose = not stat.S_ISLNK(facts.st_mode) and facts.st_mode & _WRITABLE
-        if facts.st_uid not in {0, os.geteuid()} or loose:
+    """Return the file behind ``name`` as the kernel finds it, having checked every step if one of them is a link."""
+    pending = list(reversed(Path.cwd().joinpath(name).parts))
+    current, links = Path(pending.pop()), 0
+    steps = {current: None}  # a dictionary keeps the order in which they were taken
+    while pending:
+        part = pending.pop()
+        step = current.parent if part == ".." else current / part
+        steps[step] = None
+        if not step.is_symlink():
+            current = step
+            continue
+        links += 1
+        if links > _MAX_LINKS:
+            message = f"the key file {name} is behind a circle of symbolic links; name the file itself"
+            raise KeyFileError(message)
+        pending += reversed(step.readlink().parts)  # an absolute target begins with "/", which replaces what is before it
+    del steps[current]  # the file is judged once it is open
+    for step in steps if links else ():
+        repair = _repair(step)
+        if repair is not None:
             message = (
                 f"the key file {name} is behind a symbolic link, and {step} on the way can be changed by others;"
-                f" name the file itself, or repair it with: chown root {step} && chmod go-w {step}"
+                f" name the file itself: {current}{repair}"
             )
             raise KeyFileError(message)
     return current
 
 
+def _repair(step: Path) -> str | None:
+    """Return what to do about a directory or link that others can change; None if they cannot."""
+    facts = step.lstat()
+    loose = not stat.S_ISLNK(facts.st_mode) and facts.st_mode & _WRITABLE and not _is_read_only(step)
+    commands = []
+    if facts.st_uid not in {0, os.geteuid()}:
+        commands.append(f"chown -h root {quote(str(step))}")
+    if loose:
+        if facts.st_mode & stat.S_ISVTX:
+            return ""  # such as /tmp: it is for everybody on purpose
+        commands.append(f"chmod go-w {quote(str(step))}")
+    return f", or repair it with: {' && '.join(commands)}" if commands else None
+
+
 def _judge(name: Path, real: Path, facts: os.stat_result, *, read_only: bool) -> None:
-    mode = stat.S_IMODE(facts.st_mode)
+    mode, file = stat.S_IMODE(facts.st_mode), quote(str(real))
     if not stat.S_ISREG(facts.st_mode):
-        message = f"the key file {name} is not a regular file"
+        message = f"the key file {name} is not a regular file; name the file itself"
         raise KeyFileError(message)
     if facts.st_nlink != 1:
         message = (
-            f"the key file {name} has {facts.st_nlink} hard links, so that another name leads to the key; copy it to a file of its own"
+            f"the key file {name} has {facts.st_nlink} hard links, so that another name leads to the key; find it and remove it, or"
+            f" make this one a file of its own with: cp -p {file} {file}.own && mv {file}.own {file}"
         )
         raise KeyFileError(message)
     if read_only and _SECRETS in real.parents and not mode & _WRITABLE:
@@ -93,7 +116,7 @@ def _judge(name: Path, real: Path, facts: os.stat_result, *, read_only: bool) ->
         return
     if facts.st_uid not in {0, os.geteuid()}:
         message = (
-            f"the key file {name} is owned by user {facts.st_uid}, neither root nor the caller; repair it with: chown {os.geteuid()} {name}"
+            f"the key file {name} is owned by user {facts.st_uid}, neither root nor the caller; repair it with: chown {os.geteuid()} {file}"
         )
         raise KeyFileError(message)
     if not mode & _OTHERS:
@@ -101,10 +124,19 @@ def _judge(name: Path, real: Path, facts: os.stat_result, *, read_only: bool) ->
     group_may_read = facts.st_uid == 0 and not mode & (stat.S_IRWXO | stat.S_IWGRP)
     if group_may_read and (_is_credential(real) or facts.st_gid in {*os.getgroups(), os.getegid()} - {0}):
         return
-    message = f"the key file {name} is open to others (mode {mode:04o}); repair it with: chmod 600 {name}"
+    message = f"the key file {name} is open to others (mode {mode:04o}); repair it with: chmod 600 {file}"
+    if read_only:
+        message = (
+            f"the key file {name} is open to others (mode {mode:04o}), on a read-only mount;"
+            " mount it with mode 0440 and a group of the service (Kubernetes: defaultMode and fsGroup)"
+        )
     raise KeyFileError(message)
+
+
+def _is_read_only(file: int | Path) -> bool:
+    return bool(os.statvfs(file).f_flag & os.ST_RDONLY)
 
 
 def _is_credential(real: Path) -> bool:
     directory = os.environ.get("CREDENTIALS_DIRECTORY")
-    return directory is not None and directory != "" and Path(os.path.abspath(directory)) in real.parents  # noqa: PTH100
+    return directory is not None and directory != "" and Path(directory).resolve() in real.parents

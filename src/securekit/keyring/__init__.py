@@ -12,8 +12,10 @@ from ._event import Event, EventKind, OnEvent
 from ._info import Due, ErasureReceipt, KeyInfo
 from ._keyring import Keyring
 from ._path import check_path, fill_path
+from ._record import from_text, to_text
+from ._source import Wrappers
 from ._storage import DocumentStorage
-from ._store import FileKeyStore, KeyStore, MemoryKeyStore, Wrappers
+from ._store import FileKeyStore, KeyStore, MemoryKeyStore, StoreOptions
 
 if TYPE_CHECKING:
     from ._inspect import Inspection, inspect
@@ -36,11 +38,14 @@ __all__ = [
     "KeyringWrapper",
     "MemoryKeyStore",
     "OnEvent",
+    "StoreOptions",
     "SystemClock",
     "Wrappers",
     "check_path",
     "fill_path",
+    "from_text",
     "inspect",
+    "to_text",
 ]
 
 # Not every process needs these.

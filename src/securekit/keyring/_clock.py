@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 import time
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from securekit.exceptions import FormatError
 
@@ -30,8 +30,8 @@ class SystemClock:
 
     __slots__ = ()
 
-    monotonic = staticmethod(time.monotonic)
-    time = staticmethod(time.time)
+    monotonic: ClassVar[staticmethod[[], float]] = staticmethod(time.monotonic)
+    time: ClassVar[staticmethod[[], float]] = staticmethod(time.time)
 
 
 def format_time(seconds: int) -> str:

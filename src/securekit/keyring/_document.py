@@ -217,7 +217,7 @@ class KeyringSecret(Secretive):
     __slots__ = ("_cipher", "_mac_key", "value")
 
     def __init__(self, value: bytes) -> None:
-        self.value = value
+        self.value: bytes = value
         self._mac_key = hkdf(value, "securekit/keyring/1 document")
         self._cipher = KcXaes256Gcm(hkdf(value, "securekit/keyring/1 keys"))
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from securekit._wire.atomic import write_atomic
+from securekit._wire.atomic import sync_directory, write_atomic
 from securekit.exceptions import KeyStoreError, KeyStoreUnavailableError
 
 from ._document import MAX_SIZE
@@ -61,21 +61,21 @@ class FileStorage:
         file = self._file(path)
         with _translated("delete", file):
             file.unlink(missing_ok=True)
-            _sync(file.parent)
+            sync_directory(file.parent)
             self._lock_file(path).unlink(missing_ok=True)
             with suppress(OSError):  # not empty: as far up as they are
                 for parent in file.relative_to(self.root).parents[:-1]:
                     (self.root / parent).rmdir()
 
     def paths(self) -> Iterator[str]:
-        """Yield the paths of all documents."""
+        """Yield the paths of all documents; a directory that cannot be read is an error, never an empty one."""
         root = os.fspath(self.root)
-        for directory, _, files in os.walk(root):
-            above = directory.removeprefix(root).strip("/")  # as text: a Path for each file would take longer than the walk
-            for name in files:
-                if name.endswith(_DOCUMENT):
-                    with suppress(ValueError):  # not written by us
-                        yield check_path(f"{above}/{name.removesuffix(_DOCUMENT)}".lstrip("/"))
+        with _translated("list", self.root):
+            found = [f"{directory}/{name}" for directory, _, files in os.walk(root, onerror=_raise_unless_gone) for name in files]
+        for file in found:  # as text: a Path for each file would take longer than the walk
+            if file.endswith(_DOCUMENT):
+                with suppress(ValueError):  # not written by us
+                    yield check_path(file.removeprefix(root).removesuffix(_DOCUMENT).lstrip("/"))
 
     @contextmanager
     def lock(self, path: str) -> Iterator[None]:
@@ -91,6 +91,7 @@ class FileStorage:
         try:
             yield
         finally:
+            fcntl.flock(descriptor, fcntl.LOCK_UN)  # a child that another thread forked in the meantime holds the descriptor too
             os.close(descriptor)
 
     def check(self) -> None:
@@ -111,7 +112,7 @@ class FileStorage:
         missing = missing[: missing.index(self.root)]
         for level in reversed(missing):
             level.mkdir(mode=0o700, exist_ok=True)
-            _sync(level.parent)
+            sync_directory(level.parent)
 
     def _file(self, path: str) -> Path:
         return self.root / f"{path}{_DOCUMENT}"
@@ -154,9 +155,7 @@ def _translated(verb: str, name: Path) -> Iterator[None]:
         raise KeyStoreUnavailableError(message) from error
 
 
-def _sync(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _raise_unless_gone(error: OSError) -> None:
+    """Let a directory vanish while others delete in it; the root is missing before the first keyring."""
+    if not isinstance(error, FileNotFoundError):
+        raise error

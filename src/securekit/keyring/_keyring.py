@@ -18,6 +18,8 @@ from ._live import LiveCache
 from ._verbs import DataVerbs
 
 if TYPE_CHECKING:
+    from securekit.wrappers import WrappedKey
+
     from ._document import KeyringDocument, KeyVersion
     from ._info import Action
     from ._live import Change, KeyringSource, Live
@@ -61,9 +63,9 @@ class Keyring(DataVerbs):
         return self._cache.current().opened.document.revision
 
     @property
-    def recipients(self) -> tuple[tuple[str, str], ...]:
-        """The ``(wrapper name, key_ref)`` pairs to which the keyring is wrapped."""
-        return tuple(wrapped.recipient for wrapped in self._cache.current().opened.document.recipients)
+    def recipients(self) -> tuple[WrappedKey, ...]:
+        """The wrapped copies of the keyring's secret: one per KEK that opens it."""
+        return self._cache.current().opened.document.recipients
 
     @property
     def depth(self) -> int:
@@ -193,8 +195,8 @@ class Keyring(DataVerbs):
                 add("promote", key.id, "staged for longer than the refresh time: every process knows it")
             if key.due and key.state is not KeyState.DESTROYED:
                 add("re-encrypt", key.id, "a recipient that was dropped since knew this key")
-        if [wrapped.recipient for wrapped in document.recipients] != sorted(self._source.targets(self.path)):
-            add("rewrap", None, "the store's wrappers are not the recipients of the document")
+        if not {wrapped.recipient for wrapped in document.recipients}.issuperset(self._source.targets(self.path)):
+            add("rewrap", None, "one of the store's wrappers is not a recipient of the document")
         return found
 
     def refresh(self) -> None:

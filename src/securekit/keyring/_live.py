@@ -45,6 +45,8 @@ class KeyringSource(Protocol):
     """Where a keyring comes from and goes to: what a store is to its keyrings."""
 
     clock: Clock
+    floors: dict[str, int]
+    """The highest revision seen per path; it outlives the keyring objects, so that an old document is refused for good."""
     refresh: float
     stale_if_error: float
     cache_ttl: float
@@ -75,29 +77,28 @@ class Live(Secretive):
     def __init__(
         self, opened: Opened, *, keys: dict[bytes, RecordKey], primary: RecordKey, checked_at: float, opened_at: float, ttl: float
     ) -> None:
-        self.opened = opened
-        self.keys = keys
-        self.primary = primary
-        self.checked_at = checked_at
-        self.opened_at = opened_at
-        self.ttl = ttl
-        self.stop_at = opened.document.primary.not_after
-        self.failing = False
-        self.attention_at = 0.0
+        self.opened: Opened = opened
+        self.keys: dict[bytes, RecordKey] = keys
+        self.primary: RecordKey = primary
+        self.checked_at: float = checked_at
+        self.opened_at: float = opened_at
+        self.ttl: float = ttl
+        self.stop_at: int | None = opened.document.primary.not_after
+        self.failing: bool = False
+        self.attention_at: float = 0.0
 
 
 class LiveCache(Secretive):
     """The current `Live` of one keyring, and all that replaces it."""
 
-    __slots__ = ("_failure", "_floor", "_forced_at", "_lock", "_monotonic", "_path", "_pending", "_process", "_source", "live", "trust")
+    __slots__ = ("_failure", "_forced_at", "_lock", "_monotonic", "_path", "_pending", "_process", "_source", "live", "trust")
 
     def __init__(self, path: str, source: KeyringSource, trust: Trust) -> None:
         self.live: Live | None = None
-        self.trust = trust
+        self.trust: Trust = trust
         self._path = path
         self._source = source
         self._monotonic = source.clock.monotonic
-        self._floor = 0  # the highest revision seen
         self._forced_at = -_FORCED
         self._failure: tuple[float, SecureKitError] | None = None
         self._pending = False
@@ -117,8 +118,7 @@ class LiveCache(Secretive):
         live = self.live
         if live is not None:
             due_at, dead_at = self._deadlines(live)
-            waiting = self._pending and begin < due_at + self._refresh_period(live.opened.document)
-            if begin < due_at or (begin < dead_at and (live.failing or waiting)):
+            if begin < due_at or (begin < dead_at and live.failing):
                 return self._refresh_behind(live, due_at)
         with self._mutex():
             live = self.live
@@ -163,7 +163,7 @@ class LiveCache(Secretive):
         return self.live is not None and self._monotonic() < self.live.attention_at
 
     def forget(self) -> None:
-        """Drop what is known: the keyring was deleted."""
+        """Drop what is known: the next call reads the document again."""
         with self._mutex():
             self.live = None
 
@@ -233,7 +233,7 @@ class LiveCache(Secretive):
             ttl = min(ttl, self._refresh_period(document))  # the keyring above is in memory: a look costs nothing
         live = Live(opened, keys=keys, primary=primary, checked_at=checked_at, opened_at=opened_at, ttl=ttl)
         live.attention_at = min(checked_at + self._refresh_period(document) * _AHEAD, opened_at + ttl * _AHEAD)
-        self._floor = document.revision
+        self._source.floors[self._path] = document.revision
         self._failure = None
         return live
 
@@ -261,17 +261,19 @@ class LiveCache(Secretive):
         return min(self._source.refresh, document.refresh)
 
     def _check_floor(self, opened: Opened) -> None:
-        revision = opened.document.revision
-        if revision < self._floor:
+        revision, floor = opened.document.revision, self._source.floors.get(self._path, 0)
+        if revision < floor:
             message = (
-                f"{self._path} was rolled back: the store holds revision {revision}, and this process has seen {self._floor}."
-                " Restore the newer document; or, if the older one shall stand, restart this process"
+                f"{self._path} was rolled back: the store holds revision {revision}, and this process has seen, or was told of, {floor}."
+                " Restore the newer document; or, if the older one shall stand, restart this process without the higher minimum"
             )
             raise KeyStoreError(message)
 
     def _raise_recent_failure(self, begin: float) -> None:
         """Do not ask again what was answered while this thread waited, or less than a second ago."""
-        if self._failure is not None and self._failure[0] > begin - (_FORCED if self.live is None and self._floor else 0):
+        if self._failure is not None and self._failure[0] > begin - (
+            _FORCED if self.live is None and self._path in self._source.floors else 0
+        ):
             error = self._failure[1]
             raise DecryptionError if isinstance(error, DecryptionError) else type(error)(*error.args)
 

@@ -5,37 +5,30 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING, cast
+from typing import TypedDict, Unpack
 from weakref import WeakValueDictionary
 
 from securekit._primitives.process import process
-from securekit.exceptions import ConflictError, DecryptionError, KeyNotFoundError, KeyStoreError
+from securekit.exceptions import ConflictError, KeyNotFoundError, KeyStoreError
 from securekit.secret import Secretive
 from securekit.wrappers import KeyWrapper
 
 from . import _lifecycle as lifecycle
-from ._background import Background
 from ._clock import Clock, SystemClock
-from ._document import MAX_PERIOD, KeyringDocument
+from ._document import KeyringDocument
 from ._event import Event, EventKind, OnEvent
 from ._info import ErasureReceipt, receipt
 from ._keyring import Keyring
 from ._path import check_path, is_under
+from ._source import StoreSource, Wrappers, resolve
 from ._storage import DocumentStorage, MemoryStorage
-from ._unlocking import Opened, Trust, unlock, wrap_secret
+from ._unlocking import Opened, Trust, wrap_secret
 
-if TYPE_CHECKING:
-    from ._live import Change
-
-__all__ = ["FileKeyStore", "KeyStore", "MemoryKeyStore", "Wrappers"]
-
-Wrappers = KeyWrapper | Sequence[KeyWrapper] | Callable[[str], KeyWrapper | Sequence[KeyWrapper]]
-"""One wrapper, several (any one of them opens), or a function of the path that returns these."""
+__all__ = ["FileKeyStore", "KeyStore", "MemoryKeyStore", "StoreOptions"]
 
 DAY = 24 * 3600  # seconds
-_ATTEMPTS = 5  # of a change, where another process writes in between
 
 
 class KeyStore(Secretive):
@@ -76,27 +69,32 @@ class KeyStore(Secretive):
         on_event: OnEvent | None = None,
         clock: Clock | None = None,
     ) -> None:
-        _check_number("refresh", refresh, 1, MAX_PERIOD)
-        _check_number("stale_if_error", stale_if_error, 0, MAX_PERIOD)
-        _check_number("cache_ttl", cache_ttl, 1, MAX_PERIOD)
-        _check_number("cache_size", cache_size, 1, 10_000_000)
         self._storage = storage
-        self._wrapper = wrapper
-        self._also_open = also_open
-        self._adopted: tuple[KeyWrapper, ...] = ()
-        self.refresh = refresh
-        self.stale_if_error = stale_if_error
-        self.cache_ttl = cache_ttl
-        self.rotate_after = rotate_after
-        self.max_messages = max_messages
-        self.clock: Clock = clock or SystemClock()
-        self._on_event = on_event
-        self._cache_size = cache_size
+        self._source = StoreSource(
+            storage,
+            wrapper=wrapper,
+            also_open=also_open,
+            refresh=refresh,
+            stale_if_error=stale_if_error,
+            cache_ttl=cache_ttl,
+            cache_size=cache_size,
+            rotate_after=rotate_after,
+            max_messages=max_messages,
+            on_event=on_event,
+            clock=clock or SystemClock(),
+        )
         self._held: OrderedDict[str, Keyring] = OrderedDict()
         self._rings: WeakValueDictionary[str, Keyring] = WeakValueDictionary()
-        self._background = Background()
 
-    def keyring(self, path: str, create: bool = False, *, keyring_id: str | None = None, recover: bool = False) -> Keyring:  # noqa: FBT001, FBT002 - promised in this form
+    def keyring(
+        self,
+        path: str,
+        create: bool = False,  # noqa: FBT001, FBT002 - promised in this form
+        *,
+        keyring_id: str | None = None,
+        minimum_revision: int = 0,
+        recover: bool = False,
+    ) -> Keyring:
         """Return the keyring of ``path``: one live, shared, thread-safe object per path.
 
         Args:
@@ -104,6 +102,8 @@ class KeyStore(Secretive):
             create: Make the keyring if there is none. Safe when many do it at once: all get the same one.
             keyring_id: 32 hexadecimal digits; refuse a keyring with another id. Also lets a document open through an
                 escrow certificate alone. The id is public: it tells keyrings apart, it does not prove their origin.
+            minimum_revision: Refuse an older document, also one that was rolled back before this process started: a number
+                that you keep elsewhere, from `Keyring.revision`.
             recover: Let a document open through an escrow certificate alone, whatever its id. Anyone who has the
                 certificate could have made it: check where it came from.
 
@@ -117,8 +117,11 @@ class KeyStore(Secretive):
         with process.lock:
             ring = self._rings.get(path)
             if ring is None:
-                ring = Keyring(check_path(path), self, Trust())
+                ring = Keyring(check_path(path), self._source, Trust())
                 self._rings[path] = ring
+        if minimum_revision > self._source.floors.get(path, 0):
+            self._source.floors[path] = minimum_revision
+            ring._cache.forget()  # noqa: SLF001 - its own keyring
         if keyring_id is not None or recover:
             ring._cache.trust = Trust(bytes.fromhex(keyring_id) if keyring_id else None, recover=recover)  # noqa: SLF001 - its own keyring
         if create and self._is_missing(path, ring):
@@ -130,18 +133,30 @@ class KeyStore(Secretive):
         self._hold(path, ring)
         return ring
 
-    async def akeyring(self, path: str, create: bool = False, *, keyring_id: str | None = None, recover: bool = False) -> Keyring:  # noqa: FBT001, FBT002 - as keyring
+    async def akeyring(
+        self,
+        path: str,
+        create: bool = False,  # noqa: FBT001, FBT002 - as keyring
+        *,
+        keyring_id: str | None = None,
+        minimum_revision: int = 0,
+        recover: bool = False,
+    ) -> Keyring:
         """Do `keyring` without blocking the event loop. What the keyring then does with data needs no I/O.
 
         Ask for the keyring once per request or job: that is a look into a table as long as it is fresh, and otherwise
         reads it again in a worker thread.
         """
         ring = self._rings.get(path)
-        if ring is not None and keyring_id is None and not recover and ring._cache.is_fresh():  # noqa: SLF001
+        plain = keyring_id is None and not minimum_revision and not recover
+        if plain and ring is not None and ring._cache.is_fresh():  # noqa: SLF001 - its own keyring
+            self._hold(path, ring)
             return ring
         import asyncio  # which doubles the time that importing the package takes
 
-        return await asyncio.to_thread(self.keyring, path, create, keyring_id=keyring_id, recover=recover)
+        return await asyncio.to_thread(
+            self.keyring, path, create, keyring_id=keyring_id, minimum_revision=minimum_revision, recover=recover
+        )
 
     def paths(self, prefix: str = "") -> list[str]:
         """Return the paths of all keyrings at or below ``prefix``, sorted. ``eu/a`` is not below ``eu/ab``."""
@@ -150,7 +165,14 @@ class KeyStore(Secretive):
         return sorted(path for path in self._storage.paths() if is_under(path, prefix))
 
     def rewrap(
-        self, wrapper: Wrappers | None = None, *, prefix: str = "", drop: Iterable[str | KeyWrapper] = (), recover: bool = False
+        self,
+        wrapper: Wrappers | None = None,
+        *,
+        prefix: str = "",
+        drop: Iterable[str | KeyWrapper] = (),
+        recover: bool = False,
+        dry_run: bool = False,
+        report: Callable[[str], None] | None = None,
     ) -> list[str]:
         """Wrap the keyrings at or below ``prefix`` to other KEKs. No data key changes, and no data is touched.
 
@@ -165,9 +187,11 @@ class KeyStore(Secretive):
             prefix: Which keyrings.
             drop: The ``key_ref`` of recipients, or their wrappers, to remove.
             recover: Believe documents that open through an escrow certificate alone. See `keyring`.
+            dry_run: Only find out what would be changed: every keyring is opened, and nothing is wrapped or written.
+            report: Called with each path when it is done, changed or not.
 
         Returns:
-            The paths that were changed; those already wrapped to exactly these recipients are not.
+            The paths that were (or would be) changed; those already wrapped to exactly these recipients are not.
 
         Raises:
             securekit.exceptions.KeyStoreError: A recipient would be lost. Keyrings before it in order are changed already;
@@ -175,10 +199,15 @@ class KeyStore(Secretive):
             securekit.exceptions.SecureKitError: A keyring cannot be read, opened or written.
         """
         dropped = {item if isinstance(item, str) else item.key_ref for item in drop}
-        chosen = self._wrapper if wrapper is None else wrapper
-        changed = [path for path in self.paths(prefix) if self._rewrap_one(path, _resolve(chosen, path), dropped, recover=recover)]
-        if wrapper is not None and not prefix:
-            self._also_open, self._wrapper = _both(self._wrapper, self._also_open), wrapper
+        changed = []
+        for path in self.paths(prefix):
+            wrappers = self._source.writers(path) if wrapper is None else resolve(wrapper, path)
+            if self._rewrap_one(path, wrappers, dropped, recover=recover, dry_run=dry_run):
+                changed.append(path)
+            if report is not None:
+                report(path)
+        if wrapper is not None and not prefix and not dry_run:
+            self._source.write_with(wrapper)
         return changed
 
     def copy(self, path: str, other_store: KeyStore, *, recover: bool = False) -> Keyring:
@@ -190,7 +219,7 @@ class KeyStore(Secretive):
             securekit.exceptions.ConflictError: The other store holds another keyring at ``path``, or a newer revision.
             securekit.exceptions.SecureKitError: As `keyring`, of either store.
         """
-        opened = self.load(check_path(path), None, Trust(recover=recover), renew=True)
+        opened = self._source.load(check_path(path), None, Trust(recover=recover), renew=True)
         return other_store._adopt(opened)
 
     def backup(self, path: str) -> bytes:
@@ -199,7 +228,7 @@ class KeyStore(Secretive):
         Raises:
             securekit.exceptions.SecureKitError: As `keyring`; what cannot be opened is not backed up.
         """
-        return self.load(check_path(path), None, Trust(), renew=True).data
+        return self._source.load(check_path(path), None, Trust(), renew=True).data
 
     def restore(self, document: bytes, *, recover: bool = False) -> Keyring:
         """Put a backup back, if the store holds no keyring at its path, or an older revision of the same keyring.
@@ -211,10 +240,10 @@ class KeyStore(Secretive):
             securekit.exceptions.SecureKitError: As `keyring`.
         """
         path = KeyringDocument.decode(document).document.path
-        opened = unlock(document, path=path, wrappers=self._openers(path), trust=Trust(recover=recover), report=self._reporter(path))
+        opened = self._source.open(document, path, Trust(recover=recover))
         with self._storage.lock(path):
             self._storage.write(path, document, expected=self._expected_before(opened))
-        self.emit(Event(EventKind.CHANGED, path, detail="restored"))
+        self._source.emit(Event(EventKind.CHANGED, path, detail="restored"))
         return self.keyring(path, recover=recover)
 
     def delete(self, path: str) -> ErasureReceipt:
@@ -238,120 +267,65 @@ class KeyStore(Secretive):
         with process.lock:
             self._held.pop(path, None)
             ring = self._rings.pop(path, None)
+        self._source.floors.pop(path, None)
         if ring is not None:
             ring._cache.forget()  # noqa: SLF001
-        self.emit(Event(EventKind.CHANGED, path, detail="deleted"))
-        return receipt(document, tuple(key.id for key in document.keys), self.clock.time())
+        self._source.emit(Event(EventKind.CHANGED, path, detail="deleted"))
+        return receipt(document, tuple(key.id for key in document.keys), self._source.clock.time())
 
     def __repr__(self) -> str:
         """Name the kind of store."""
         return f"<{type(self).__name__}>"
 
-    # What a store is to its keyrings: see KeyringSource.
-
-    def load(self, path: str, known: Opened | None, trust: Trust, *, renew: bool) -> Opened:
-        """Read the document; open it only if it changed in a way that the known secret does not prove, or if ``renew``."""
-        data = self._storage.read(path)
-        if data is None:
-            if known is not None:
-                self._storage.check()
-            message = f"there is no keyring {path}; make it with create=True or: securekit keys create {path}"
-            raise KeyNotFoundError(message)
-        if known is not None and not renew:
-            if data == known.data:
-                return known
-            if (same_secret := _reopen(data, known)) is not None:
-                return same_secret
-        return unlock(data, path=path, wrappers=self._openers(path), trust=trust, report=self._reporter(path))
-
-    def update(self, path: str, known: Opened | None, trust: Trust, change: Change) -> Opened:
-        """Change the document under the lock; where there is none, compare-and-swap decides, and the change is made anew."""
-        for attempt in range(_ATTEMPTS):
-            try:
-                with self._storage.lock(path):
-                    return self._change(path, self.load(path, known, trust, renew=False), change)
-            except ConflictError:
-                if attempt == _ATTEMPTS - 1:
-                    raise
-        raise AssertionError  # pragma: no cover - the loop returns or raises
-
-    def targets(self, path: str) -> list[tuple[str, str]]:
-        """Return the recipients that the store's own wrappers make."""
-        return [(wrapper.name, wrapper.key_ref) for wrapper in _resolve(self._wrapper, path)]
-
-    def emit(self, event: Event) -> None:
-        """Call ``on_event``."""
-        if self._on_event is not None:
-            try:
-                self._on_event(event)
-            except Exception:  # a broken metrics hook must not stop a decryption
-                import logging  # in time for the first mistake: it is slow to import
-
-                logging.getLogger("securekit").exception("on_event failed")
-
-    def schedule(self, job: Callable[[], None]) -> None:
-        """Run ``job`` in the background."""
-        self._background.run(job)
-
     def _is_missing(self, path: str, ring: Keyring) -> bool:
         return ring._cache.live is None and self._storage.read(path) is None  # noqa: SLF001 - its own keyring
 
     def _create(self, path: str) -> None:
-        now = int(self.clock.time())
-        document = lifecycle.new_document(path, now=now, refresh=int(self.refresh), stale_if_error=int(self.stale_if_error))
+        now = int(self._source.clock.time())
+        document = lifecycle.new_document(path, now=now, refresh=int(self._source.refresh), stale_if_error=int(self._source.stale_if_error))
         secret = lifecycle.new_secret()
-        recipients = wrap_secret(secret, document, _resolve(self._wrapper, path), self._reporter(path))
+        recipients = wrap_secret(secret, document, self._source.writers(path), self._source.reporter(path))
         document = lifecycle.rotate(replace(document, recipients=recipients, revision=1), secret, now=now, promoted=True)
         try:
             with self._storage.lock(path):
                 self._storage.write(path, document.encode(secret), expected=None)
         except ConflictError:
             return  # another one was faster, and so there is a keyring
-        self.emit(Event(EventKind.ROTATED, path, document.primary.id, "created"))
+        self._source.emit(Event(EventKind.ROTATED, path, document.primary.id, "created"))
 
-    def _change(self, path: str, opened: Opened, change: Change) -> Opened:
-        before = opened.document
-        after = change(opened, int(self.clock.time()))
-        if after == before:
-            return opened
-        after = replace(after, revision=before.revision + 1)
-        data = after.encode(opened.secret)
-        self._storage.write(path, data, expected=before.revision)
-        return replace(opened, document=after, data=data)
-
-    def _rewrap_one(self, path: str, wrappers: tuple[KeyWrapper, ...], dropped: set[str], *, recover: bool) -> bool:
+    def _rewrap_one(self, path: str, wrappers: tuple[KeyWrapper, ...], dropped: set[str], *, recover: bool, dry_run: bool) -> bool:
         from ._recipients import plan_recipients  # which processes that only encrypt do not need
 
         with self._storage.lock(path):
-            opened = self.load(path, None, Trust(recover=recover), renew=True)
-            plan = plan_recipients(opened.document, wrappers, own=self._openers(path), dropped=dropped)
-            if not plan.changes:
-                return False
-            document, secret, report = opened.document, opened.secret, self._reporter(path)
+            opened = self._source.load(path, None, Trust(recover=recover), renew=True)
+            plan = plan_recipients(opened.document, wrappers, own=self._source.openers(path), dropped=dropped)
+            if not plan.changes or dry_run:
+                return plan.changes
+            document, secret, report = opened.document, opened.secret, self._source.reporter(path)
             if plan.renews:
                 secret = lifecycle.new_secret()
                 document = lifecycle.renew_secret(document, opened.secret, secret, wrap_secret(secret, document, wrappers, report))
             else:
                 document = replace(document, recipients=plan.keep(document, wrap_secret(secret, document, wrappers, report)))
             if plan.drops:
-                now = int(self.clock.time())
+                now = int(self._source.clock.time())
                 old = {key.id for key in document.keys}
                 document = lifecycle.mark_due(lifecycle.rotate(document, secret, now=now, promoted=True), old)
             document = replace(document, revision=document.revision + 1)
             self._storage.write(path, document.encode(secret), expected=opened.document.revision)
-        self._adopted = tuple({id(wrapper): wrapper for wrapper in (*self._adopted, *wrappers)}.values())
-        self.emit(Event(EventKind.CHANGED, path, detail="rewrapped"))
+        self._source.adopt(wrappers)
+        self._source.emit(Event(EventKind.CHANGED, path, detail="rewrapped"))
         return True
 
     def _adopt(self, opened: Opened) -> Keyring:
         """Write a keyring that comes from another store."""
         path = opened.document.path
         secret = lifecycle.new_secret()
-        recipients = wrap_secret(secret, opened.document, _resolve(self._wrapper, path), self._reporter(path))
+        recipients = wrap_secret(secret, opened.document, self._source.writers(path), self._source.reporter(path))
         document = lifecycle.renew_secret(opened.document, opened.secret, secret, recipients)
         with self._storage.lock(path):
             self._storage.write(path, document.encode(secret), expected=self._expected_before(opened))
-        self.emit(Event(EventKind.CHANGED, path, detail="copied"))
+        self._source.emit(Event(EventKind.CHANGED, path, detail="copied"))
         return self.keyring(path)
 
     def _expected_before(self, opened: Opened) -> int | None:
@@ -373,21 +347,28 @@ class KeyStore(Secretive):
         with process.lock:
             self._held[path] = ring
             self._held.move_to_end(path)
-            if len(self._held) > self._cache_size:
+            if len(self._held) > self._source.cache_size:
                 self._held.popitem(last=False)
 
-    def _openers(self, path: str) -> tuple[KeyWrapper, ...]:
-        return (*_resolve(self._wrapper, path), *_resolve(self._also_open, path), *self._adopted)
 
-    def _reporter(self, path: str) -> Callable[[KeyWrapper, str, float], None]:
-        return lambda wrapper, verb, seconds: self.emit(Event(EventKind.KMS_CALL, path, detail=f"{verb} {wrapper.name}", seconds=seconds))
+class StoreOptions(TypedDict, total=False):
+    """What every store takes beside its place and its wrappers; see `KeyStore`."""
+
+    refresh: float
+    stale_if_error: float
+    cache_ttl: float
+    cache_size: int
+    rotate_after: float
+    max_messages: int
+    on_event: OnEvent | None
+    clock: Clock | None
 
 
 class MemoryKeyStore(KeyStore):
     """Keyrings in this process alone, gone with it: for tests and short-lived jobs. Arguments as `KeyStore`."""
 
-    def __init__(self, *, wrapper: Wrappers, **options: object) -> None:
-        super().__init__(MemoryStorage(), wrapper=wrapper, **options)  # type: ignore[arg-type]
+    def __init__(self, *, wrapper: Wrappers, also_open: Wrappers = (), **options: Unpack[StoreOptions]) -> None:
+        super().__init__(MemoryStorage(), wrapper=wrapper, also_open=also_open, **options)
 
 
 class FileKeyStore(KeyStore):
@@ -396,41 +377,13 @@ class FileKeyStore(KeyStore):
     Args:
         root: The directory; made, with mode 0700, when the first keyring is.
         wrapper: As `KeyStore`.
+        also_open: As `KeyStore`.
         options: As `KeyStore`.
     """
 
-    def __init__(self, root: str | os.PathLike[str], *, wrapper: Wrappers, **options: object) -> None:
+    def __init__(
+        self, root: str | os.PathLike[str], *, wrapper: Wrappers, also_open: Wrappers = (), **options: Unpack[StoreOptions]
+    ) -> None:
         from ._file import FileStorage
 
-        super().__init__(FileStorage(root), wrapper=wrapper, **options)  # type: ignore[arg-type]
-
-
-def _resolve(wrappers: Wrappers, path: str) -> tuple[KeyWrapper, ...]:
-    """Return the wrappers for one path, from one, several, or a function."""
-    if isinstance(wrappers, Sequence):
-        return tuple(wrappers)
-    if hasattr(wrappers, "unwrap"):  # much faster than asking whether it follows the protocol
-        return (cast("KeyWrapper", wrappers),)
-    return _resolve(wrappers(path), path)
-
-
-def _both(first: Wrappers, second: Wrappers) -> Callable[[str], tuple[KeyWrapper, ...]]:
-    return lambda path: (*_resolve(first, path), *_resolve(second, path))
-
-
-def _reopen(data: bytes, known: Opened) -> Opened | None:
-    """Return what ``data`` holds if the secret that is known already proves it: then the KMS need not be asked."""
-    sealed = KeyringDocument.decode(data)
-    if sealed.document.binding != known.document.binding:
-        return None
-    try:
-        sealed.authenticate(known.secret)
-    except DecryptionError:
-        return None
-    return replace(known, document=sealed.document, data=data)
-
-
-def _check_number(name: str, value: float, least: float, most: float) -> None:
-    if not least <= value <= most:
-        message = f"{name} must be {least} to {most}, not {value}"
-        raise ValueError(message)
+        super().__init__(FileStorage(root), wrapper=wrapper, also_open=also_open, **options)

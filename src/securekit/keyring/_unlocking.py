@@ -71,7 +71,8 @@ def unlock(data: bytes, *, path: str, wrappers: Sequence[KeyWrapper], trust: Tru
     if wrapper.outsiders_can_wrap and not trust.recover and trust.keyring_id != document.id:
         message = (
             f"{path} opens only through {describe(wrapper.name, wrapper.key_ref)}, and anyone who has the certificate could have made it:"
-            f" pin its id (keyring_id={document.id.hex()!r}) or say recover=True after checking where the document came from"
+            f" pin its id (keyring_id={document.id.hex()!r}), or say recover=True (securekit keys rewrap --recover),"
+            " after checking where the document came from"
         )
         raise KeyStoreError(message)
     return Opened(document, secret, data, wrapper)

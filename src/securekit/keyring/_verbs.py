@@ -34,7 +34,7 @@ class DataVerbs(Secretive):
     __slots__ = ("_cache", "_encode", "_encoder", "_monotonic", "_source", "path")
 
     def __init__(self, path: str, source: KeyringSource, cache: LiveCache, encoder: ContextEncoder) -> None:
-        self.path = path
+        self.path: str = path
         self._source = source
         self._cache = cache
         self._encoder = encoder

@@ -7,14 +7,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 from securekit.exceptions import WrapperDeniedError, WrapperUnavailableError
 from securekit.keyring import MemoryKeyStore
 from securekit.wrappers import LocalWrapper, WrappedKey
 
 if TYPE_CHECKING:
-    from securekit.keyring import Wrappers
+    from securekit.keyring import StoreOptions, Wrappers
     from securekit.wrappers import Binding, KeyWrapper
 
 __all__ = ["FakeClock", "FlakyWrapper", "memory_store"]
@@ -22,20 +22,20 @@ __all__ = ["FakeClock", "FlakyWrapper", "memory_store"]
 _START = 1_767_225_600.0  # 2026-01-01T00:00:00Z
 
 
-def memory_store(*, wrapper: Wrappers | None = None, clock: FakeClock | None = None, **options: object) -> MemoryKeyStore:
+def memory_store(*, wrapper: Wrappers | None = None, **options: Unpack[StoreOptions]) -> MemoryKeyStore:
     """Return a store in memory, under a KEK that is the same in every test.
 
     Args:
         wrapper: Another KEK than the fixed one.
-        clock: Turn it with `FakeClock.advance`.
-        options: As `securekit.KeyStore`.
+        options: As `securekit.KeyStore`. Its ``clock`` is a `FakeClock` if it is not given: it stands still.
 
     Example:
         >>> ring = memory_store().keyring("eu/acme/invoices", create=True)
         >>> ring.decrypt(ring.encrypt(b"secret", context={}), context={})
         b'secret'
     """
-    return MemoryKeyStore(wrapper=wrapper or LocalWrapper(bytes(range(32))), clock=clock or FakeClock(), **options)
+    options.setdefault("clock", FakeClock())
+    return MemoryKeyStore(wrapper=wrapper or LocalWrapper(bytes(range(32))), **options)
 
 
 class FakeClock:
@@ -84,9 +84,9 @@ class FlakyWrapper:
 
     def __init__(self, wrapper: KeyWrapper | None = None, *, unavailable: bool = False, denied: bool = False) -> None:
         self._wrapper: KeyWrapper = wrapper or LocalWrapper(bytes(range(32)))
-        self.unavailable = unavailable
-        self.denied = denied
-        self.calls = 0
+        self.unavailable: bool = unavailable
+        self.denied: bool = denied
+        self.calls: int = 0
 
     @property
     def name(self) -> str:

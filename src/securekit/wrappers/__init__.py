@@ -9,13 +9,17 @@ from ._local import LocalWrapper
 from ._protocol import Binding, KeyWrapper, WrappedKey
 
 if TYPE_CHECKING:
+    from ._certificate import CertificateWrapper
+    from ._identity import new_identity
     from ._passphrase import PassphraseWrapper
 
-__all__ = ["Binding", "KeyWrapper", "LocalWrapper", "PassphraseWrapper", "WrappedKey"]
+__all__ = ["Binding", "CertificateWrapper", "KeyWrapper", "LocalWrapper", "PassphraseWrapper", "WrappedKey", "new_identity"]
 
 # Argon2 and X.509 are loaded by whoever uses them: they would double the time that the import takes.
 _LAZY = {
+    "CertificateWrapper": "_certificate",
     "PassphraseWrapper": "_passphrase",
+    "new_identity": "_identity",
 }
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from os import PathLike
 from typing import TYPE_CHECKING
 
-from securekit._primitives.aead import KEY_SIZE, KcXaes256Gcm
+from securekit._primitives.aead import KEY_SIZE, OVERHEAD, KcXaes256Gcm
 from securekit._primitives.hkdf import hkdf
 from securekit._primitives.rng import random_bytes
 from securekit._wire import base64url
@@ -14,7 +14,7 @@ from securekit._wire.pae import pae
 from securekit.exceptions import FormatError, KeyFileError
 from securekit.secret import Secretive
 
-from ._protocol import WrappedKey, check_recipient, labelled, open_package, seal_package, unwrap_each, wrap_each
+from ._protocol import PACKAGE_SIZE, WrappedKey, check_recipient, labelled, open_package, seal_package, unwrap_each, wrap_each
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -63,7 +63,11 @@ class LocalWrapper(Secretive):
         """
         from securekit._wire.key_files import read_key_file  # which needs pathlib: slow to import, and not for a key given as bytes
 
-        return cls(_parse(read_key_file(path), path), label=label)
+        key = _parse(read_key_file(path))
+        if key is None:
+            message = f"{path} is not a local key file; make one with: securekit keys new-kek {path}"
+            raise KeyFileError(message)
+        return cls(key, label=label)
 
     @classmethod
     def generate(cls, path: str | PathLike[str], *, label: str = "") -> LocalWrapper:
@@ -71,10 +75,12 @@ class LocalWrapper(Secretive):
 
         Raises:
             securekit.exceptions.KeyFileError: The file exists already, or cannot be written.
+            ValueError: ``label`` has another form; no file is made.
         """
         from securekit._wire.atomic import write_new
 
         key = random_bytes(KEY_SIZE)
+        wrapper = cls(key, label=label)  # a label of another form is found before anything is written
         try:
             write_new(path, f"{_FILE_PREFIX}{base64url.encode(key)}\n".encode("ascii"))
         except FileExistsError:
@@ -83,7 +89,7 @@ class LocalWrapper(Secretive):
         except OSError as error:
             message = f"cannot write {path}: {error.strerror}"
             raise KeyFileError(message) from None
-        return cls(key, label=label)
+        return wrapper
 
     def wrap(self, key: bytes, binding: Binding) -> WrappedKey:
         """Wrap ``key`` (32 bytes) as ``nonce(24) ‖ commitment(32) ‖ package(65) ‖ tag(16)``."""
@@ -94,9 +100,9 @@ class LocalWrapper(Secretive):
 
         Raises:
             securekit.exceptions.DecryptionError: It was not wrapped under this KEK for ``binding``.
-            securekit.exceptions.FormatError: The ciphertext is longer than a wrapped key can be.
+            securekit.exceptions.FormatError: The ciphertext has another length.
         """
-        check_recipient(wrapped, self)
+        check_recipient(wrapped, self, size=OVERHEAD + PACKAGE_SIZE)
         return open_package(self._cipher.decrypt(wrapped.ciphertext, self._associated_data), binding)
 
     def opens(self, wrapped: WrappedKey) -> bool:
@@ -116,13 +122,11 @@ class LocalWrapper(Secretive):
         return f"<LocalWrapper {self.key_ref}>"
 
 
-def _parse(data: bytes, path: str | PathLike[str]) -> bytes:
+def _parse(data: bytes) -> bytes | None:
+    """Return the key in a file's bytes; None, and no error whose frame would hold them, if they have another form."""
     try:
         prefix, text = data[: len(_FILE_PREFIX)].decode("ascii"), data[len(_FILE_PREFIX) :].decode("ascii")
         key = base64url.decode(text.removesuffix("\n"))
     except (UnicodeDecodeError, FormatError):
-        prefix, key = "", b""
-    if prefix != _FILE_PREFIX or len(key) != KEY_SIZE:
-        message = f"{path} is not a local key file; make one with: securekit keys new-kek {path}"
-        raise KeyFileError(message)
-    return key
+        return None
+    return key if prefix == _FILE_PREFIX and len(key) == KEY_SIZE else None

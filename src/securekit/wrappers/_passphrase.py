@@ -49,7 +49,7 @@ class PassphraseWrapper(Secretive):
 
     Raises:
         TypeError: ``passphrase`` is not ``str``.
-        ValueError: ``passphrase`` is too short, or ``label`` has another form.
+        ValueError: ``passphrase`` is too short or not encodable, or ``label`` has another form.
     """
 
     __slots__ = ("_keys", "_parameters", "_passphrase", "key_ref")
@@ -64,6 +64,9 @@ class PassphraseWrapper(Secretive):
             raise TypeError(message)
         if len(passphrase) < MIN_PASSPHRASE:
             message = f"a passphrase has at least {MIN_PASSPHRASE} characters"
+            raise ValueError(message)
+        if any("\ud800" <= character <= "\udfff" for character in passphrase):  # the codec's error would carry the passphrase
+            message = "a passphrase is text that UTF-8 can encode; this one has a lone surrogate"
             raise ValueError(message)
         self._passphrase = passphrase.encode()
         self.key_ref = labelled(label, "")
@@ -87,10 +90,7 @@ class PassphraseWrapper(Secretive):
             securekit.exceptions.DecryptionError: Wrong passphrase, wrong binding, or changed bytes.
             securekit.exceptions.FormatError: Another length, or parameters out of bounds; nothing was derived.
         """
-        check_recipient(wrapped, self)
-        if len(wrapped.ciphertext) != _PARAMETERS.size + OVERHEAD + PACKAGE_SIZE:
-            message = "a key wrapped by a passphrase has another length"
-            raise FormatError(message)
+        check_recipient(wrapped, self, size=_PARAMETERS.size + OVERHEAD + PACKAGE_SIZE)
         parameters = wrapped.ciphertext[: _PARAMETERS.size]
         _check(parameters)
         package = self._cipher(parameters).decrypt(wrapped.ciphertext, self._associated_data(parameters))

@@ -116,6 +116,7 @@ def open_package(package: bytes, binding: Binding) -> bytes:
         securekit.exceptions.DecryptionError: The package has another shape, or another binding.
     """
     if len(package) != PACKAGE_SIZE or package[:1] != _VERSION or not hmac.compare_digest(package[33:], _bind(binding)):
+        del package  # error trackers show the variables of a frame that raises
         raise DecryptionError
     return package[1:33]
 
@@ -138,18 +139,18 @@ def labelled(label: str, reference: str) -> str:
     return f"{label}:{reference}"
 
 
-def check_recipient(wrapped: WrappedKey, wrapper: KeyWrapper) -> None:
-    """Check that ``wrapped`` names ``wrapper`` and is of bounded size, before any key is used.
+def check_recipient(wrapped: WrappedKey, wrapper: KeyWrapper, *, size: int) -> None:
+    """Check that ``wrapped`` names ``wrapper`` and has the ``size`` that this wrapper makes, before any key is used.
 
     Raises:
-        securekit.exceptions.FormatError: The ciphertext exceeds its bound.
         securekit.exceptions.DecryptionError: It was wrapped for another KEK.
+        securekit.exceptions.FormatError: The ciphertext has another size, in bytes.
     """
-    if len(wrapped.ciphertext) > MAX_CIPHERTEXT_SIZE:
-        message = f"a wrapped key has at most {MAX_CIPHERTEXT_SIZE} bytes"
-        raise FormatError(message)
     if wrapped.recipient != (wrapper.name, wrapper.key_ref):
         raise DecryptionError
+    if len(wrapped.ciphertext) != size:
+        message = f"a key wrapped by {wrapper.name!r} has {size} bytes, not {len(wrapped.ciphertext)}"
+        raise FormatError(message)
 
 
 def wrap_each(wrapper: KeyWrapper, items: Iterable[tuple[bytes, Binding]]) -> list[WrappedKey]:

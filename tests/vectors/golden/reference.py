@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The formats once more, written from the pages under ``docs/spec/`` and without any of securekit's code.
+
+Randomness is an argument here, so that vectors come out the same every time. That is what makes this unfit for anything
+but vectors.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+from typing import Any
+
+from argon2.low_level import Type, hash_secret_raw
+from cryptography.hazmat.primitives.asymmetric import ec, rsa, x25519
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+Part = bytes | str
+
+
+def pae(*parts: Part) -> bytes:
+    """Pre-authentication encoding: LE64(count), then LE64(length) and the bytes of each part."""
+    encoded = [part.encode() if isinstance(part, str) else part for part in parts]
+    return len(encoded).to_bytes(8, "little") + b"".join(len(part).to_bytes(8, "little") + part for part in encoded)
+
+
+def context(pairs: dict[str, str]) -> bytes:
+    """A context: keys and values alternating, sorted by the key's UTF-8 bytes."""
+    ordered = sorted((key.encode(), value.encode()) for key, value in pairs.items())
+    return pae(*[part for pair in ordered for part in pair])
+
+
+def base64url(data: bytes) -> str:
+    """Base64url without padding."""
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def hkdf(key: bytes, info: Part, *, size: int = 32, digest: str = "sha256", salt: bytes = b"") -> bytes:
+    """HKDF (RFC 5869)."""
+    size_of_hash = hashlib.new(digest).digest_size
+    extracted = hmac.digest(salt or bytes(size_of_hash), key, digest)
+    return hkdf_expand(extracted, info.encode() if isinstance(info, str) else info, size=size, digest=digest)
+
+
+def hkdf_expand(extracted: bytes, info: bytes, *, size: int, digest: str) -> bytes:
+    """The second step of HKDF (RFC 5869, section 2.3)."""
+    output, block, counter = b"", b"", 1
+    while len(output) < size:
+        block = hmac.digest(extracted, block + info + bytes([counter]), digest)
+        output, counter = output + block, counter + 1
+    return output[:size]
+
+
+def aes(key: bytes, block: bytes) -> bytes:
+    """The bare block cipher."""
+    encryptor = Cipher(algorithms.AES256(key), modes.ECB()).encryptor()  # noqa: S305 - the block cipher alone
+    return encryptor.update(block) + encryptor.finalize()
+
+
+def xor(*values: bytes) -> bytes:
+    """Exclusive or of byte strings of one length."""
+    result = bytes(len(values[0]))
+    for value in values:
+        result = bytes(a ^ b for a, b in zip(result, value, strict=True))
+    return result
+
+
+def kc_xaes(key: bytes, nonce: bytes, plaintext: bytes, associated_data: bytes) -> dict[str, bytes]:
+    """KC-XAES-256-GCM with its intermediate values; ``message`` is nonce, commitment, ciphertext and tag."""
+    block = aes(key, bytes(16))
+    doubled = int.from_bytes(block) << 1
+    k1 = ((doubled ^ (0x87 if doubled >> 128 else 0)) & ((1 << 128) - 1)).to_bytes(16)
+    head, tail = nonce[:12], nonce[12:]
+    derived = aes(key, xor(b"\x00\x01X\x00" + head, k1)) + aes(key, xor(b"\x00\x02X\x00" + head, k1))
+    x1 = aes(key, b"XCMT" + head)
+    w1, w2 = (xor(x1, tail + bytes([0, 1, 0, i]), k1) for i in (1, 2))
+    commitment = aes(key, w1) + aes(key, w2)
+    sealed = AESGCM(derived).encrypt(tail, plaintext, associated_data)
+    return {
+        "subkey_k1": k1,
+        "derived_key": derived,
+        "commitment_x1": x1,
+        "commitment": commitment,
+        "ciphertext": sealed[:-16],
+        "tag": sealed[-16:],
+        "message": nonce + commitment + sealed,
+    }
+
+
+def package(key: bytes, binding: list[Part]) -> bytes:
+    """The 65 bytes that every wrapper protects."""
+    return b"\x01" + key + hashlib.sha256(pae("securekit/wrap/1", *binding)).digest()
+
+
+def passphrase_key(passphrase: str, salt: bytes, *, memory: int, passes: int, lanes: int) -> bytes:
+    """Argon2id (RFC 9106), version 0x13."""
+    return hash_secret_raw(passphrase.encode(), salt, passes, memory, lanes, 32, Type.ID)
+
+
+def spki_hash(key: ec.EllipticCurvePublicKey | rsa.RSAPublicKey | x25519.X25519PublicKey) -> str:
+    """SHA-256 of the canonical SubjectPublicKeyInfo."""
+    return hashlib.sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()
+
+
+def rsa_oaep(key: rsa.RSAPublicKey, plaintext: bytes, seed: bytes) -> bytes:
+    """RSAES-OAEP (RFC 8017, section 7.1.1) with SHA-256, an empty label and the given 32-byte seed."""
+    numbers, size = key.public_numbers(), key.key_size // 8
+
+    def mask(value: bytes, length: int) -> bytes:
+        blocks = (hashlib.sha256(value + counter.to_bytes(4)).digest() for counter in range(-(-length // 32)))
+        return b"".join(blocks)[:length]
+
+    block = hashlib.sha256(b"").digest() + bytes(size - len(plaintext) - 66) + b"\x01" + plaintext
+    masked = xor(block, mask(seed, len(block)))
+    encoded = b"\x00" + xor(seed, mask(masked, 32)) + masked
+    return pow(int.from_bytes(encoded), numbers.e, numbers.n).to_bytes(size)
+
+
+HPKE_IDS = {"p256": (0x0010, 0x0001, "sha256"), "p384": (0x0011, 0x0002, "sha384"), "x25519": (0x0020, 0x0001, "sha256")}
+
+
+def hpke(curve: str, ephemeral: Any, recipient: Any, plaintext: bytes, *, info: bytes, associated_data: bytes = b"") -> bytes:
+    """HPKE base mode, single shot (RFC 9180, sections 4 to 6), with the given ephemeral private key and AES-256-GCM."""
+    kem_id, kdf_id, digest = HPKE_IDS[curve]
+
+    def labelled_extract(suite: bytes, salt: bytes, label: bytes, key: bytes) -> bytes:
+        return hmac.digest(salt or bytes(hashlib.new(digest).digest_size), b"HPKE-v1" + suite + label + key, digest)
+
+    def labelled_expand(suite: bytes, key: bytes, label: bytes, more: bytes, size: int) -> bytes:
+        return hkdf_expand(key, size.to_bytes(2) + b"HPKE-v1" + suite + label + more, size=size, digest=digest)
+
+    if curve == "x25519":
+        shared = ephemeral.exchange(recipient)
+        enc, public = (key.public_bytes(Encoding.Raw, PublicFormat.Raw) for key in (ephemeral.public_key(), recipient))
+    else:
+        shared = ephemeral.exchange(ec.ECDH(), recipient)
+        enc, public = (key.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint) for key in (ephemeral.public_key(), recipient))
+    kem = b"KEM" + kem_id.to_bytes(2)
+    size = hashlib.new(digest).digest_size
+    secret = labelled_expand(kem, labelled_extract(kem, b"", b"eae_prk", shared), b"shared_secret", enc + public, size)
+    suite = b"HPKE" + kem_id.to_bytes(2) + kdf_id.to_bytes(2) + (0x0002).to_bytes(2)
+    schedule = b"\x00" + labelled_extract(suite, b"", b"psk_id_hash", b"") + labelled_extract(suite, b"", b"info_hash", info)
+    extracted = labelled_extract(suite, secret, b"secret", b"")
+    key = labelled_expand(suite, extracted, b"key", schedule, 32)
+    nonce = labelled_expand(suite, extracted, b"base_nonce", schedule, 12)
+    return bytes(enc) + AESGCM(key).encrypt(nonce, plaintext, associated_data)
+
+
+def canonical(value: object) -> bytes:
+    """Canonical JSON (RFC 8785) of what keyring documents hold: no floats, ASCII names."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def keyring_document(document: dict[str, Any], secret: bytes) -> bytes:
+    """A document, whose members are given but for ``mac``, authenticated under ``secret``."""
+    tag = hmac.digest(hkdf(secret, "securekit/keyring/1 document"), canonical(document), "sha256")
+    return canonical(document | {"mac": base64url(tag)})
+
+
+def sealed_key(secret: bytes, path: str, keyring_id: bytes, key_id: str, *, key: bytes, nonce: bytes) -> bytes:
+    """One key version, encrypted under the keyring secret."""
+    associated_data = pae("securekit/keyring/1 key", path, keyring_id, bytes.fromhex(key_id))
+    return kc_xaes(hkdf(secret, "securekit/keyring/1 keys"), nonce, key, associated_data)["message"]

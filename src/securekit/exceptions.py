@@ -10,6 +10,7 @@
     ├── KeyStateError              the key exists, but its state forbids this
     ├── KeyFileError               a key file that is not guarded well enough to be read
     ├── CertificateError           a certificate that must not be wrapped to
+    ├── EnvelopeError              a sealed file cannot be rewrapped, or its two headers disagree
     ├── KeyStoreError              the place where keyrings live failed
     │   ├── ConflictError          somebody else wrote first; read again and retry
     │   └── KeyStoreUnavailableError   the store cannot be reached now; retryable
@@ -27,6 +28,7 @@ __all__ = [
     "CertificateError",
     "ConflictError",
     "DecryptionError",
+    "EnvelopeError",
     "FormatError",
     "KeyFileError",
     "KeyNotFoundError",
@@ -78,6 +80,10 @@ class KeyFileError(SecureKitError):
 
 class CertificateError(SecureKitError):
     """A certificate, or the private key beside it, must not be used for wrapping. Says why."""
+
+
+class EnvelopeError(SecureKitError):
+    """A sealed message cannot be rewrapped as asked, or its headers disagree. What was there before is intact."""
 
 
 class KeyStoreError(SecureKitError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import hmac
 
-__all__ = ["HASH_SIZE", "hkdf", "hmac_sha256"]
+__all__ = ["HASH_SIZE", "hkdf", "hkdf_expand", "hmac_sha256"]
 
 HASH_SIZE = 32  # bytes, SHA-256
 _MAX_OUTPUT = 255 * HASH_SIZE  # bytes, RFC 5869 section 2.3
@@ -29,9 +29,15 @@ def hkdf(key: bytes, info: str | bytes, *, size: int = HASH_SIZE, salt: bytes = 
         message = f"HKDF gives 1 to {_MAX_OUTPUT} bytes, not {size}"
         raise ValueError(message)
     label = info.encode() if isinstance(info, str) else info
-    extracted = hmac.digest(salt or bytes(HASH_SIZE), key, "sha256")
-    block, output = b"", b""
-    for counter in range(1, -(-size // HASH_SIZE) + 1):
-        block = hmac.digest(extracted, block + label + bytes([counter]), "sha256")
+    return hkdf_expand(hmac.digest(salt or bytes(HASH_SIZE), key, "sha256"), label, size=size)
+
+
+def hkdf_expand(key: bytes, info: bytes, *, size: int, digest: str = "sha256") -> bytes:
+    """Return ``size`` bytes of the second step of HKDF (RFC 5869, section 2.3); ``key`` is uniformly random."""
+    block = output = b""
+    counter = 0
+    while len(output) < size:
+        counter += 1
+        block = hmac.digest(key, block + info + bytes([counter]), digest)
         output += block
     return output[:size]

@@ -21,7 +21,7 @@ from pathlib import Path
 from threading import get_ident
 from typing import BinaryIO
 
-__all__ = ["atomic_writer", "sync_directory", "write_atomic", "write_new"]
+__all__ = ["atomic_writer", "locked", "sync_directory", "write_atomic", "write_new"]
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _CANNOT = {errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT}  # no O_TMPFILE here, or no /proc
@@ -39,13 +39,13 @@ def write_atomic(path: str | os.PathLike[str], data: bytes, *, mode: int = 0o600
     """
     target = Path(path)
     with _opened(target.parent, _DIRECTORY) as directory:
-        with _locked(directory, target.parent), _temporary(directory, target.name, data, mode) as temporary:
+        with locked(directory, target.parent), _temporary(directory, target.name, data, mode) as temporary:
             os.rename(temporary, target.name, src_dir_fd=directory, dst_dir_fd=directory)
         os.fsync(directory)
 
 
 @contextmanager
-def atomic_writer(path: str | os.PathLike[str], *, mode: int = 0o600) -> Iterator[BinaryIO]:
+def atomic_writer(path: str | os.PathLike[str], *, mode: int = 0o600, buffering: int = -1) -> Iterator[BinaryIO]:
     """Give a binary file that replaces the one at ``path`` when the block ends, durably; after an exception nothing changes.
 
     However long the writing takes, the file has no name until it is complete, and no lock is held.
@@ -55,12 +55,12 @@ def atomic_writer(path: str | os.PathLike[str], *, mode: int = 0o600) -> Iterato
     """
     target = Path(path)
     with _opened(target.parent, _DIRECTORY) as directory:
-        with _unnamed(directory, target.name, mode) as (file, source):
+        with _unnamed(directory, target.name, mode, buffering) as (file, source):
             yield file
             file.flush()
             os.fsync(file.fileno())
             temporary = f".{target.name}.tmp"
-            with _locked(directory, target.parent):
+            with locked(directory, target.parent):
                 with suppress(FileNotFoundError):
                     os.unlink(temporary, dir_fd=directory)
                 os.link(source(file.fileno()), temporary, src_dir_fd=directory, dst_dir_fd=directory, follow_symlinks=True)
@@ -78,7 +78,7 @@ def write_new(path: str | os.PathLike[str], data: bytes, *, mode: int = 0o600) -
     target = Path(path)
     with _opened(target.parent, _DIRECTORY) as directory:
         if not _link_unnamed(directory, target.name, data, mode):
-            with _locked(directory, target.parent), _temporary(directory, target.name, data, mode) as temporary:
+            with locked(directory, target.parent), _temporary(directory, target.name, data, mode) as temporary:
                 # Unlike a rename, a link never replaces what is there.
                 os.link(temporary, target.name, src_dir_fd=directory, dst_dir_fd=directory, follow_symlinks=False)
         os.fsync(directory)
@@ -104,7 +104,12 @@ def _opened(path: str | Path, flags: int, mode: int = 0, *, directory: int | Non
 
 
 @contextmanager
-def _locked(descriptor: int, directory: Path) -> Iterator[None]:
+def locked(descriptor: int, name: Path) -> Iterator[None]:
+    """Hold ``flock`` on ``descriptor``, which is open for ``name``.
+
+    Raises:
+        BlockingIOError: Another process holds it for longer than 30 seconds.
+    """
     deadline = time.monotonic() + _LOCK_TIMEOUT
     while True:
         try:
@@ -112,7 +117,7 @@ def _locked(descriptor: int, directory: Path) -> Iterator[None]:
             break
         except BlockingIOError:
             if time.monotonic() >= deadline:
-                raise BlockingIOError(errno.EWOULDBLOCK, "locked by another process", str(directory)) from None
+                raise BlockingIOError(errno.EWOULDBLOCK, "locked by another process", str(name)) from None
         time.sleep(_POLL)
     try:
         yield
@@ -152,7 +157,7 @@ def _link_unnamed(directory: int, name: str, data: bytes, mode: int) -> bool:
 
 
 @contextmanager
-def _unnamed(directory: int, name: str, mode: int) -> Iterator[tuple[BinaryIO, Callable[[int], str]]]:
+def _unnamed(directory: int, name: str, mode: int, buffering: int) -> Iterator[tuple[BinaryIO, Callable[[int], str]]]:
     """Give a file without a name, and how to say what it is linked from; with a name of its own where the system cannot."""
     try:
         descriptor = os.open(".", os.O_RDWR | getattr(os, "O_TMPFILE", 0) | os.O_CLOEXEC, mode, dir_fd=directory)
@@ -160,13 +165,13 @@ def _unnamed(directory: int, name: str, mode: int) -> Iterator[tuple[BinaryIO, C
         if error.errno not in _CANNOT:
             raise
     else:
-        with os.fdopen(descriptor, "w+b") as file:
+        with os.fdopen(descriptor, "w+b", buffering) as file:
             yield file, "/proc/self/fd/{}".format
         return
     own = f".{name}.{os.getpid()}-{get_ident()}.tmp"
     descriptor = os.open(own, _NEW, mode, dir_fd=directory)
     try:
-        with os.fdopen(descriptor, "wb") as file:
+        with os.fdopen(descriptor, "wb", buffering) as file:
             yield file, lambda _: own
     finally:
         os.unlink(own, dir_fd=directory)

@@ -298,11 +298,13 @@ class KeyStore(Secretive):
         self._source.emit(Event(EventKind.ROTATED, path, document.primary.id, "created"))
 
     def _rewrap_one(self, path: str, wrappers: tuple[KeyWrapper, ...], dropped: set[str], *, recover: bool, dry_run: bool) -> bool:
-        from ._recipients import plan_recipients  # which processes that only encrypt do not need
+        from securekit.wrappers._exchange import plan_recipients  # which processes that only encrypt do not need
 
         with self._storage.lock(path):
             opened = self._source.load(path, None, Trust(recover=recover), renew=True)
-            plan = plan_recipients(opened.document, wrappers, own=self._source.openers(path), dropped=dropped)
+            plan = plan_recipients(
+                opened.document.recipients, wrappers, name=path, own=self._source.openers(path), dropped=dropped, error=KeyStoreError
+            )
             if not plan.changes or dry_run:
                 return plan.changes
             document, secret, report = opened.document, opened.secret, self._source.reporter(path)
@@ -310,7 +312,7 @@ class KeyStore(Secretive):
                 secret = lifecycle.new_secret()
                 document = lifecycle.renew_secret(document, opened.secret, secret, wrap_secret(secret, document, wrappers, report))
             else:
-                document = replace(document, recipients=plan.keep(document, wrap_secret(secret, document, wrappers, report)))
+                document = replace(document, recipients=plan.keep(document.recipients, wrap_secret(secret, document, wrappers, report)))
             if plan.drops:
                 now = int(self._source.clock.time())
                 old = {key.id for key in document.keys}

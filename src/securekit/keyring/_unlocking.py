@@ -8,22 +8,17 @@ opens a document whose id the caller has pinned, or when the caller says that th
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from securekit.exceptions import DecryptionError, KeyNotFoundError, KeyStoreError, WrapperDeniedError, WrapperError, WrapperUnavailableError
+from securekit.exceptions import DecryptionError, KeyStoreError
 from securekit.secret import Secretive
 from securekit.wrappers import KeyWrapper, WrappedKey
+from securekit.wrappers._recipients import Report, describe, unwrap_first, wrap_to_each
 
-from ._document import KeyringDocument, KeyringSecret, SealedDocument
+from ._document import KeyringDocument, KeyringSecret
 
-__all__ = ["Opened", "Trust", "describe", "unlock", "wrap_secret"]
-
-_LINE = 40  # characters of a reference that fit a message; public-key hashes have 64
-Report = Callable[[KeyWrapper, str, float], None]
-"""Told of every call to a wrapper: which, the verb, and how many seconds it took."""
+__all__ = ["Opened", "Trust", "unlock", "wrap_secret"]
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -60,14 +55,13 @@ def unlock(data: bytes, *, path: str, wrappers: Sequence[KeyWrapper], trust: Tru
     document = sealed.document
     if document.path != path:
         raise DecryptionError
-    candidates = [(wrapper, wrapped) for wrapper in wrappers for wrapped in document.recipients if wrapper.opens(wrapped)]
-    candidates.sort(key=lambda candidate: candidate[0].outsiders_can_wrap)
-    if not candidates:
-        have = ", ".join(describe(wrapper.name, wrapper.key_ref) for wrapper in wrappers) or "no wrapper"
-        want = ", ".join(describe(*wrapped.recipient) for wrapped in document.recipients)
-        message = f"{path} is wrapped to {want}, and this store opens with {have}: add the wrapper to wrapper= or also_open="
-        raise KeyNotFoundError(message)
-    wrapper, secret = _first_that_opens(sealed, candidates, report)
+
+    def accept(value: bytes) -> KeyringSecret:
+        secret = KeyringSecret(value)
+        sealed.authenticate(secret)
+        return secret
+
+    wrapper, secret = unwrap_first(document.recipients, wrappers, document.binding, name=path, accept=accept, report=report)
     if wrapper.outsiders_can_wrap and not trust.recover and trust.keyring_id != document.id:
         message = (
             f"{path} opens only through {describe(wrapper.name, wrapper.key_ref)}, and anyone who has the certificate could have made it:"
@@ -90,45 +84,4 @@ def wrap_secret(secret: KeyringSecret, document: KeyringDocument, wrappers: Sequ
             "a keyring needs a wrapper that outsiders cannot wrap with (local, passphrase, keyring, Vault): add one beside the certificates"
         )
         raise ValueError(message)
-    copies: list[WrappedKey] = []
-    for wrapper in wrappers:
-        with _timed(wrapper, "wrap", report):
-            copies.append(wrapper.wrap(secret.value, document.binding))
-    if len({copy.recipient for copy in copies}) != len(copies):
-        message = "two of the wrappers name the same KEK; give one of them a label, or leave it out"
-        raise ValueError(message)
-    return tuple(sorted(copies, key=lambda copy: copy.recipient))
-
-
-def describe(name: str, key_ref: str) -> str:
-    """Return a recipient as people read it: ``local 0bac1fe1ddce8316``; a long reference is cut."""
-    reference = key_ref if len(key_ref) <= _LINE or name == "keyring" else f"{key_ref[:16]}…"
-    return f"{name} {reference}".rstrip()
-
-
-def _first_that_opens(
-    sealed: SealedDocument, candidates: list[tuple[KeyWrapper, WrappedKey]], report: Report
-) -> tuple[KeyWrapper, KeyringSecret]:
-    failures: list[WrapperError] = []
-    binding = sealed.document.binding
-    for wrapper, wrapped in candidates:
-        try:
-            with _timed(wrapper, "unwrap", report):
-                value = wrapper.unwrap(wrapped, binding)
-        except WrapperError as error:
-            failures.append(error)
-            continue
-        secret = KeyringSecret(value)
-        sealed.authenticate(secret)
-        return wrapper, secret
-    # A plain no outweighs "not reachable", which would allow to serve on from memory.
-    raise min(failures, key=lambda error: (not isinstance(error, WrapperDeniedError), isinstance(error, WrapperUnavailableError)))
-
-
-@contextmanager
-def _timed(wrapper: KeyWrapper, verb: str, report: Report) -> Iterator[None]:
-    begin = time.perf_counter()
-    try:
-        yield
-    finally:
-        report(wrapper, verb, time.perf_counter() - begin)
+    return wrap_to_each(secret.value, document.binding, wrappers, report)

@@ -1,16 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who may open a keyring from now on: what a rewrap adds, keeps, replaces and drops. Nobody is lost silently."""
+"""Who may open from now on: what a rewrap adds, keeps, replaces and drops. Nobody is lost silently."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from securekit.exceptions import KeyStoreError
-from securekit.wrappers import KeyWrapper, WrappedKey
+from securekit.exceptions import SecureKitError
 
-from ._document import KeyringDocument
-from ._unlocking import describe
+from ._protocol import KeyWrapper, WrappedKey
+from ._recipients import describe
 
 __all__ = ["RecipientPlan", "plan_recipients"]
 
@@ -19,7 +18,7 @@ Recipient = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class RecipientPlan:
-    """What a rewrap does to the recipients of one document.
+    """What a rewrap does to recipients.
 
     Attributes:
         added: Recipients that are new.
@@ -46,16 +45,22 @@ class RecipientPlan:
         """Whether the keyring rotates as well: a dropped recipient knew its keys."""
         return bool(self.dropped)
 
-    def keep(self, document: KeyringDocument, fresh: Sequence[WrappedKey]) -> tuple[WrappedKey, ...]:
+    def keep(self, recipients: Sequence[WrappedKey], fresh: Sequence[WrappedKey]) -> tuple[WrappedKey, ...]:
         """Return the copies that are there already, and of ``fresh`` only those for recipients that are new."""
-        kept = [wrapped for wrapped in document.recipients if wrapped.recipient not in self.replaced | self.dropped]
+        kept = [wrapped for wrapped in recipients if wrapped.recipient not in self.replaced | self.dropped]
         return tuple(
             sorted([*kept, *(wrapped for wrapped in fresh if wrapped.recipient in self.added)], key=lambda wrapped: wrapped.recipient)
         )
 
 
 def plan_recipients(
-    document: KeyringDocument, wrappers: Sequence[KeyWrapper], *, own: Sequence[KeyWrapper], dropped: set[str]
+    recipients: Sequence[WrappedKey],
+    wrappers: Sequence[KeyWrapper],
+    *,
+    name: str,
+    own: Sequence[KeyWrapper],
+    dropped: set[str],
+    error: type[SecureKitError],
 ) -> RecipientPlan:
     """Return what it takes to have exactly ``wrappers`` as recipients.
 
@@ -63,9 +68,9 @@ def plan_recipients(
     itself opens with and another KEK of that kind, one that outsiders cannot wrap with, takes its place.
 
     Raises:
-        securekit.exceptions.KeyStoreError: Some other recipient would be lost.
+        securekit.exceptions.SecureKitError: Some other recipient would be lost; it is of the class ``error``.
     """
-    there = {wrapped.recipient: wrapped for wrapped in document.recipients}
+    there = {wrapped.recipient: wrapped for wrapped in recipients}
     target = {(wrapper.name, wrapper.key_ref): wrapper for wrapper in wrappers}
     added = target.keys() - there.keys()
     leaving = there.keys() - target.keys()
@@ -80,6 +85,6 @@ def plan_recipients(
     if lost:
         names = ", ".join(describe(*recipient) for recipient in sorted(lost))
         references = ", ".join(repr(recipient[1]) for recipient in sorted(lost))
-        message = f"{document.path} would lose {names}: give its wrapper as well, or drop it for good with drop=[{references}]"
-        raise KeyStoreError(message)
+        message = f"{name} would lose {names}: give its wrapper as well, or drop it for good with drop=[{references}]"
+        raise error(message)
     return RecipientPlan(frozenset(added), frozenset(ours), frozenset(named))

@@ -1,0 +1,276 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A binary file with the data that was sealed: forward from a pipe, anywhere in a file.
+
+RULE of this file: what is returned is authentic. The end of the data is believed only when the last chunk, which alone is
+short, has been decrypted.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, BinaryIO
+
+from securekit._primitives.cobblestone import CHUNK_SIZE, HEADER_SIZE, MAX_CHUNKS, SEALED_CHUNK_SIZE, TAG_SIZE, ChunkOpener
+from securekit.exceptions import DecryptionError, FormatError
+
+from ._header import STREAM, DataKey, Header, payload_context, read_header
+from ._slots import open_slots
+from ._source import FileSource, PathSource, PipeSource, Source
+
+if TYPE_CHECKING:
+    from ._envelope import Envelope
+
+__all__ = ["SealedReader"]
+
+_CHUNKS_AT_ONCE = 64  # so that one call of the system brings 1 MiB
+
+
+class SealedReader(io.BufferedIOBase):
+    """Made by `Envelope.open_reader`. It reads, and seeks if its source can. Not for several threads at once."""
+
+    def __init__(self, envelope: Envelope, source: str | os.PathLike[str] | BinaryIO, *, context: Mapping[str, str]) -> None:
+        self._source = _open(source)
+        try:
+            if isinstance(self._source, PipeSource):
+                header, key = _skip_to_payload(envelope, self._source)
+                stream_header = self._source.take(HEADER_SIZE)
+                self._chunks: _Chunks | _Pipe = _Pipe(self._source)
+            else:
+                opened = open_slots(envelope, self._source.read_at)
+                header, key = opened.found.header, opened.key
+                stream_header = self._source.read_at(opened.payload, HEADER_SIZE)
+                self._chunks = _Chunks(self._source, opened.payload + HEADER_SIZE)
+            _check_stream(header)
+            self._opener = ChunkOpener(key.payload_key(STREAM), payload_context(header, context), stream_header)
+        except BaseException:
+            self._source.close()
+            raise
+        self._position = 0
+        self._number = -1  # of the chunk that is kept
+        self._kept = b""
+        self._end: int | None = None  # the size of the data, once it is authentic
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Return up to ``size`` bytes: as many, unless the data ends; all that are left if negative or None."""
+        self._check()
+        return b"".join(self._pieces(None if size is None or size < 0 else size))
+
+    def read1(self, size: int = -1, /) -> bytes:
+        """Return at least one byte and at most ``size``, unless the data ends; what is at hand if negative."""
+        self._check()
+        return b"".join(self._pieces(CHUNK_SIZE if size < 0 else min(size, CHUNK_SIZE)))
+
+    def readinto(self, buffer: bytearray | memoryview, /) -> int:  # type: ignore[override]
+        """Fill ``buffer``; return how many bytes were there: as many as it holds, unless the data ends."""
+        self._check()
+        target = memoryview(buffer).cast("B")
+        done = 0
+        while done < len(target):
+            number, skip = divmod(self._position, CHUNK_SIZE)
+            whole = self._whole_chunks(number, len(target) - done) if not skip else []
+            for offset, sealed in enumerate(whole):
+                self._opener.open_into(number + offset, sealed, target[done : done + CHUNK_SIZE])
+                done += CHUNK_SIZE
+                self._position += CHUNK_SIZE
+            if whole:
+                continue
+            piece = self._chunk(number)[skip : skip + len(target) - done]
+            if not piece:
+                break
+            target[done : done + len(piece)] = piece
+            done += len(piece)
+            self._position += len(piece)
+        return done
+
+    def readinto1(self, buffer: bytearray | memoryview, /) -> int:  # type: ignore[override]
+        """Fill ``buffer`` as `readinto` does."""
+        return self.readinto(buffer)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        """Move to ``offset``: from the beginning, from here, or from the end, which is then authenticated first.
+
+        Raises:
+            OSError: The source cannot be sought in.
+            ValueError: The place is before the beginning.
+            securekit.exceptions.DecryptionError: The data is truncated or changed at its end.
+        """
+        self._check()
+        if not self.seekable():
+            message = "a pipe cannot be sought in"
+            raise io.UnsupportedOperation(message)
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position}.get(whence)
+        place = (self._size() if base is None else base) + offset
+        if place < 0:
+            message = f"negative seek position {place}"
+            raise ValueError(message)
+        self._position = place
+        return place
+
+    def tell(self) -> int:
+        """Return the position in the data."""
+        return self._position
+
+    def readable(self) -> bool:
+        """Whether it can be read: yes."""
+        return True
+
+    def seekable(self) -> bool:
+        """Whether the source can be sought in."""
+        return isinstance(self._chunks, _Chunks)
+
+    def close(self) -> None:
+        """Close the file, if it was opened by its path."""
+        if not self.closed:
+            self._source.close()
+        super().close()
+
+    def _size(self) -> int:
+        """Return the size of the data, having authenticated the last chunk."""
+        if self._end is None and isinstance(self._chunks, _Chunks):
+            self._chunk(self._chunks.last)
+        if self._end is None:
+            raise DecryptionError
+        return self._end
+
+    def _pieces(self, size: int | None) -> Iterator[bytes]:
+        """Yield the next ``size`` bytes of the data in pieces, and move on."""
+        left = size
+        while left is None or left > 0:
+            number, skip = divmod(self._position, CHUNK_SIZE)
+            whole = self._whole_chunks(number, _CHUNKS_AT_ONCE * CHUNK_SIZE if left is None else left) if not skip else []
+            for offset, sealed in enumerate(whole):
+                yield self._opener.open(number + offset, sealed)
+                self._position += CHUNK_SIZE
+            if whole:
+                left = None if left is None else left - len(whole) * CHUNK_SIZE
+                continue
+            chunk = self._chunk(number)
+            piece = chunk[skip:] if left is None else chunk[skip : skip + left]
+            if not piece:
+                return
+            yield piece
+            self._position += len(piece)
+            left = None if left is None else left - len(piece)
+
+    def _whole_chunks(self, number: int, size: int) -> list[memoryview]:
+        """Return sealed chunks from ``number`` on that are full, and whose plaintext fits into ``size`` bytes."""
+        wanted = min(size // CHUNK_SIZE, _CHUNKS_AT_ONCE)
+        if number == self._number or wanted < 2:  # noqa: PLR2004 - one chunk alone may as well be kept
+            return []
+        return self._chunks.full(number, wanted)
+
+    def _chunk(self, number: int) -> bytes:
+        """Return the plaintext of chunk ``number``, and keep it; nothing behind the end."""
+        if number == self._number:
+            return self._kept
+        sealed, is_last = self._chunks.one(number)
+        if sealed is None:
+            self._size()  # only an authentic end is an end
+            return b""
+        self._kept = self._opener.open(number, sealed)
+        self._number = number
+        if is_last:
+            self._end = number * CHUNK_SIZE + len(self._kept)
+        return self._kept
+
+    def _check(self) -> None:
+        if self.closed:
+            message = "read of a closed file"
+            raise ValueError(message)
+
+
+class _Chunks:
+    """The sealed chunks of a file, in any order. The size is that of the moment when it was opened."""
+
+    def __init__(self, source: Source, begin: int) -> None:
+        self._source = source
+        self._begin = begin
+        self.last, self._last_size = divmod(max(0, source.size - begin), SEALED_CHUNK_SIZE)
+
+    def full(self, number: int, wanted: int) -> list[memoryview]:
+        count = min(wanted, self.last - number)
+        if count < 1:
+            return []
+        data = memoryview(self._source.read_at(self._begin + number * SEALED_CHUNK_SIZE, count * SEALED_CHUNK_SIZE))
+        if len(data) != count * SEALED_CHUNK_SIZE:  # the file shrinks
+            raise DecryptionError
+        return [data[at : at + SEALED_CHUNK_SIZE] for at in range(0, len(data), SEALED_CHUNK_SIZE)]
+
+    def one(self, number: int) -> tuple[bytes | None, bool]:
+        """Return a sealed chunk, and whether it is the last one; None behind it."""
+        if number > self.last:
+            return None, False
+        size = self._last_size if number == self.last else SEALED_CHUNK_SIZE
+        data = self._source.read_at(self._begin + number * SEALED_CHUNK_SIZE, size)
+        if len(data) != size or size < TAG_SIZE or self.last >= MAX_CHUNKS:
+            raise DecryptionError
+        return data, number == self.last
+
+
+class _Pipe:
+    """The sealed chunks of a pipe, one after the other."""
+
+    def __init__(self, source: PipeSource) -> None:
+        self._source = source
+        self._rest: list[memoryview] = []
+        self._next = 0
+        self._ended = False
+
+    def full(self, number: int, wanted: int) -> list[memoryview]:
+        self._fill()
+        count = min(wanted, sum(len(chunk) == SEALED_CHUNK_SIZE for chunk in self._rest))
+        taken, self._rest = self._rest[:count], self._rest[count:]
+        self._next = number + count
+        return taken
+
+    def one(self, number: int) -> tuple[bytes | None, bool]:
+        if self._ended and not self._rest and number >= self._next:
+            return None, False
+        self._fill()
+        if not self._rest:
+            raise DecryptionError  # the last chunk is missing
+        chunk = self._rest.pop(0)
+        self._next = number + 1
+        is_last = len(chunk) < SEALED_CHUNK_SIZE
+        if len(chunk) < TAG_SIZE or number >= MAX_CHUNKS:
+            raise DecryptionError
+        return bytes(chunk), is_last
+
+    def _fill(self) -> None:
+        if self._rest or self._ended:
+            return
+        data = memoryview(self._source.take(_CHUNKS_AT_ONCE * SEALED_CHUNK_SIZE))
+        self._ended = len(data) < _CHUNKS_AT_ONCE * SEALED_CHUNK_SIZE
+        self._rest = [data[at : at + SEALED_CHUNK_SIZE] for at in range(0, len(data), SEALED_CHUNK_SIZE)]
+
+
+def _check_stream(header: Header) -> None:
+    if header.flags != STREAM:
+        message = "this is a sealed message, not a sealed stream: open it with decrypt"
+        raise FormatError(message)
+
+
+def _open(source: str | os.PathLike[str] | BinaryIO) -> Source | PipeSource:
+    if isinstance(source, str | os.PathLike):
+        return PathSource(source)
+    return FileSource(source) if source.seekable() else PipeSource(source)
+
+
+def _skip_to_payload(envelope: Envelope, pipe: PipeSource) -> tuple[Header, DataKey]:
+    """Read the header, or both slots, from a pipe."""
+    begin = pipe.take
+    taken = bytearray()
+
+    def take(size: int) -> bytes:
+        data = begin(size)
+        taken.extend(data)
+        return data
+
+    found = read_header(take)
+    if not found.header.slot:
+        return found.header, envelope.open_header(found)
+    taken.extend(begin(2 * found.header.slot_size - len(taken)))
+    opened = open_slots(envelope, lambda offset, size: bytes(taken[offset : offset + size]))
+    return opened.found.header, opened.key

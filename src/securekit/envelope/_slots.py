@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The two header slots of a sealed file: which one counts, and how both are exchanged so that no crash loses the file.
+
+RULES of this file (``docs/spec/envelope.md``, section "Slots"):
+
+1. A slot is valid if it parses, is padded with zeros, and authenticates under the data key that one of our wrappers opens.
+2. Of two valid slots the one of higher generation counts. Equal generations have equal bytes, or the file is refused.
+3. An exchange writes the invalid slot first, else the one of lower generation, and the other one only once the first is
+   on the disk and was read back. So there is a valid slot at every moment.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from securekit._primitives.cobblestone import HEADER_SIZE, ChunkOpener
+from securekit._wire.atomic import locked
+from securekit.exceptions import EnvelopeError, FormatError, SecureKitError
+
+from ._header import MAX_GENERATION, MAX_SLOT, MIN_SLOT, STREAM, DataKey, SealedHeader, payload_context, read_header
+
+if TYPE_CHECKING:
+    from securekit.wrappers import KeyWrapper
+
+    from ._envelope import Envelope
+
+__all__ = ["Opened", "Slot", "find_slots", "open_slots", "rewrap_file"]
+
+ReadAt = Callable[[int, int], bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """One header of a file, as it was read. ``found`` is None if it does not parse."""
+
+    offset: int
+    found: SealedHeader | None
+    fault: str = ""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Opened:
+    """The header that counts, its data key, where the payload begins, and which slots hold exactly this header."""
+
+    found: SealedHeader
+    key: DataKey
+    payload: int
+    good: tuple[Slot, ...]
+    others: tuple[Slot, ...]
+
+
+def find_slots(read_at: ReadAt) -> list[Slot]:
+    """Return the headers of a file: one, or two slots. Nothing is authenticated.
+
+    Raises:
+        securekit.exceptions.FormatError: There is no header at all.
+    """
+    first = _slot_at(read_at, 0, None)
+    if first.found is not None and not first.found.header.slot:
+        return [first]
+    exponents = [first.found.header.slot] if first.found else range(MIN_SLOT, MAX_SLOT + 1)
+    for exponent in exponents:
+        second = _slot_at(read_at, 1 << exponent, exponent)
+        if first.found or second.found:
+            return [first, second]
+    raise FormatError(first.fault)
+
+
+def open_slots(envelope: Envelope, read_at: ReadAt) -> Opened:
+    """Return the header that counts.
+
+    Raises:
+        securekit.exceptions.FormatError: There is no header at all.
+        securekit.exceptions.EnvelopeError: Two valid headers disagree.
+        securekit.exceptions.SecureKitError: As `Envelope.decrypt`: no header opens.
+    """
+    slots = find_slots(read_at)
+    keys: dict[bytes, DataKey] = {}
+    failures: list[SecureKitError] = []
+    for slot in slots:
+        if slot.found is None or slot.found.body + slot.found.mac in keys:
+            continue
+        try:
+            keys[slot.found.body + slot.found.mac] = envelope.open_header(slot.found)
+        except SecureKitError as error:
+            failures.append(error)
+    valid = [slot.found for slot in slots if slot.found and slot.found.body + slot.found.mac in keys]
+    if not valid:
+        raise failures[0]
+    best = max(valid, key=lambda found: found.header.generation)
+    for other in valid:
+        same_file = (other.header.message_id, other.header.slot) == (best.header.message_id, best.header.slot)
+        if not same_file or (other.header.generation == best.header.generation and other != best):
+            message = "the two headers of the file disagree: one of them is from elsewhere; restore the file from a backup"
+            raise EnvelopeError(message)
+    payload = 2 * best.header.slot_size or best.size
+    return Opened(
+        best,
+        keys[best.body + best.mac],
+        payload,
+        good=tuple(slot for slot in slots if slot.found == best),
+        others=tuple(slot for slot in slots if slot.found != best),
+    )
+
+
+def rewrap_file(
+    envelope: Envelope,
+    path: str | os.PathLike[str],
+    *,
+    wrappers: Sequence[KeyWrapper] | None,
+    drop: Iterable[str | KeyWrapper],
+    context: Mapping[str, str] | None,
+) -> bool:
+    """See `Envelope.rewrap_file`."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        with locked(descriptor, Path(path)):
+
+            def read_at(offset: int, size: int) -> bytes:
+                return os.pread(descriptor, size, offset)
+
+            opened = open_slots(envelope, read_at)
+            _check_payload(opened, read_at, context)
+            header, size = opened.found.header, opened.found.header.slot_size
+            if not size:
+                message = f"{path} has one header, which cannot be exchanged in place: decrypt it and encrypt it anew to a file"
+                raise EnvelopeError(message)
+            changed = envelope.exchanged(header, opened.key, wrappers=wrappers, drop=drop)
+            if changed is None:
+                for slot in opened.others:  # what an interrupted run has left
+                    _write(descriptor, slot.offset, opened.found.body + opened.found.mac, size)
+                return bool(opened.others)
+            if header.generation == MAX_GENERATION:
+                message = f"{path} was rewrapped {MAX_GENERATION} times, the most a file can be: decrypt it and encrypt it anew"
+                raise EnvelopeError(message)
+            sealed = replace(changed, generation=header.generation + 1).seal(opened.key)
+            if len(sealed) > size:
+                room = f"the recipients need {len(sealed)} bytes, and the headers of {path} have room for {size}"
+                message = f"{room}: decrypt it and encrypt it anew"
+                raise EnvelopeError(message)
+            # First what does not count now, so that the header that does is there until the new one is.
+            for slot in (*opened.others, *reversed(opened.good)):
+                _write(descriptor, slot.offset, sealed, size)
+            return True
+    finally:
+        os.close(descriptor)
+
+
+def _slot_at(read_at: ReadAt, offset: int, exponent: int | None) -> Slot:
+    """Return the header at ``offset``; ``exponent`` is what its slot size must be, if that is known."""
+    position = offset
+
+    def take(size: int) -> bytes:
+        nonlocal position
+        data = read_at(position, size)
+        position += len(data)
+        return data
+
+    try:
+        found = read_header(take)
+    except FormatError as error:
+        return Slot(offset, None, str(error))
+    header = found.header
+    if exponent is not None and header.slot != exponent:
+        return Slot(offset, None, "the header of the sealed message has another slot size than its place")
+    rest = header.slot_size - found.size
+    if header.slot and (rest < 0 or read_at(position, rest) != bytes(rest)):
+        return Slot(offset, None, "the header of the sealed message is not padded with zeros to its slot's size")
+    return Slot(offset, found)
+
+
+def _check_payload(opened: Opened, read_at: ReadAt, context: Mapping[str, str] | None) -> None:
+    if context is not None:
+        bound = payload_context(opened.found.header, context)
+        ChunkOpener(opened.key.payload_key(STREAM), bound, read_at(opened.payload, HEADER_SIZE))
+
+
+def _write(descriptor: int, offset: int, sealed: bytes, size: int) -> None:
+    """Write a slot, durably, and read it back."""
+    data = sealed.ljust(size, b"\0")
+    done = 0
+    while done < size:
+        done += os.pwrite(descriptor, data[done:], offset + done)
+    os.fsync(descriptor)
+    if os.pread(descriptor, size, offset) != data:
+        message = "the header that was written does not read back: the disk is failing, and the other header still opens"
+        raise EnvelopeError(message)

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where sealed bytes come from: a file by its path, a binary file that can be sought in, or a pipe."""
+
+from __future__ import annotations
+
+import os
+from typing import BinaryIO
+
+__all__ = ["FileSource", "PathSource", "PipeSource", "Source"]
+
+
+class PathSource:
+    """A file by its path, read without a position of its own, so that threads and forks do not disturb each other."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self.size = os.fstat(self._descriptor).st_size
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        """Return the bytes at ``offset``; fewer at the end of the file."""
+        data = os.pread(self._descriptor, size, offset)
+        while data and len(data) < size:
+            more = os.pread(self._descriptor, size - len(data), offset + len(data))
+            if not more:
+                break
+            data += more
+        return data
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+class FileSource:
+    """A binary file that can be sought in; the sealed bytes begin at its position. It is not closed here."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._begin = file.tell()
+        self.size = file.seek(0, os.SEEK_END) - self._begin
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        """Return the bytes at ``offset``; fewer at the end of the file."""
+        self._file.seek(self._begin + offset)
+        return _read_fully(self._file, size)
+
+    def close(self) -> None:
+        """Leave the file open: it is its owner's."""
+
+
+class PipeSource:
+    """A binary file that can only be read on. It is not closed here."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    def take(self, size: int) -> bytes:
+        """Return the next bytes; fewer at the end."""
+        return _read_fully(self._file, size)
+
+    def close(self) -> None:
+        """Leave the file open: it is its owner's."""
+
+
+Source = PathSource | FileSource
+"""What can be read at an offset."""
+
+
+def _read_fully(file: BinaryIO, size: int) -> bytes:
+    pieces = []
+    while size > 0 and (piece := file.read(size)):
+        pieces.append(piece)
+        size -= len(piece)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Recipients: the wrapped copies of one key that a document or an envelope holds."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeVar
+
+from securekit.exceptions import KeyNotFoundError, WrapperDeniedError, WrapperError, WrapperUnavailableError
+
+from ._protocol import KeyWrapper, WrappedKey
+
+if TYPE_CHECKING:
+    from ._protocol import Binding
+
+__all__ = ["MAX_RECIPIENTS", "Report", "describe", "unwrap_first", "wrap_to_each"]
+
+MAX_RECIPIENTS = 64
+_LINE = 40  # characters of a reference that fit a message; public-key hashes have 64
+
+T = TypeVar("T")
+Report = Callable[[KeyWrapper, str, float], None]
+"""Told of every call to a wrapper: which, the verb, and how many seconds it took."""
+
+
+def wrap_to_each(key: bytes, binding: Binding, wrappers: Sequence[KeyWrapper], report: Report) -> tuple[WrappedKey, ...]:
+    """Return one wrapped copy of ``key`` per wrapper, sorted by wrapper and reference.
+
+    Raises:
+        ValueError: There is no wrapper, or more than 64, or two name the same KEK.
+        securekit.exceptions.WrapperError: The holder of a KEK is unreachable, or said no.
+    """
+    if not 1 <= len(wrappers) <= MAX_RECIPIENTS:
+        message = f"1 to {MAX_RECIPIENTS} wrappers are needed, not {len(wrappers)}"
+        raise ValueError(message)
+    copies: list[WrappedKey] = []
+    for wrapper in wrappers:
+        with _timed(wrapper, "wrap", report):
+            copies.append(wrapper.wrap(key, binding))
+    if len({copy.recipient for copy in copies}) != len(copies):
+        message = "two of the wrappers name the same KEK; give one of them a label, or leave it out"
+        raise ValueError(message)
+    return tuple(sorted(copies, key=lambda copy: copy.recipient))
+
+
+def unwrap_first(
+    recipients: Sequence[WrappedKey],
+    wrappers: Sequence[KeyWrapper],
+    binding: Binding,
+    *,
+    name: str,
+    accept: Callable[[bytes], T],
+    report: Report,
+) -> tuple[KeyWrapper, T]:
+    """Unwrap with the first wrapper that is a recipient, and return it with what ``accept`` makes of the key.
+
+    Wrappers that outsiders cannot wrap with come first. One whose KEK cannot be reached, or that says no, is passed over if
+    another one opens; a decryption error is final, so that a forged header costs one operation per configured wrapper.
+
+    Args:
+        recipients: The wrapped copies.
+        wrappers: What may open them.
+        binding: What they are bound to.
+        name: What they are the recipients of, for messages.
+        accept: Checks that the key is the right one; raises `DecryptionError` otherwise.
+        report: Told of every call.
+
+    Raises:
+        securekit.exceptions.KeyNotFoundError: None of ``wrappers`` is among the recipients.
+        securekit.exceptions.DecryptionError: What is there is not genuine.
+        securekit.exceptions.WrapperError: The holder of the KEK is unreachable, or said no.
+    """
+    candidates = [(wrapper, wrapped) for wrapper in wrappers for wrapped in recipients if wrapper.opens(wrapped)]
+    candidates.sort(key=lambda candidate: candidate[0].outsiders_can_wrap)
+    if not candidates:
+        have = ", ".join(describe(wrapper.name, wrapper.key_ref) for wrapper in wrappers) or "no wrapper"
+        want = ", ".join(describe(*wrapped.recipient) for wrapped in recipients)
+        message = f"{name} is wrapped to {want}, and this opens with {have}: add the wrapper to wrapper= or also_open="
+        raise KeyNotFoundError(message)
+    failures: list[WrapperError] = []
+    for wrapper, wrapped in candidates:
+        try:
+            with _timed(wrapper, "unwrap", report):
+                key = wrapper.unwrap(wrapped, binding)
+        except WrapperError as error:
+            failures.append(error)
+            continue
+        return wrapper, accept(key)
+    # A plain no outweighs "not reachable", which would allow to serve on from memory.
+    raise min(failures, key=lambda error: (not isinstance(error, WrapperDeniedError), isinstance(error, WrapperUnavailableError)))
+
+
+def describe(name: str, key_ref: str) -> str:
+    """Return a recipient as people read it: ``local 0bac1fe1ddce8316``; a long reference is cut."""
+    reference = key_ref if len(key_ref) <= _LINE or name == "keyring" else f"{key_ref[:16]}…"
+    return f"{name} {reference}".rstrip()
+
+
+@contextmanager
+def _timed(wrapper: KeyWrapper, verb: str, report: Report) -> Iterator[None]:
+    begin = time.perf_counter()
+    try:
+        yield
+    finally:
+        report(wrapper, verb, time.perf_counter() - begin)

@@ -82,7 +82,7 @@ def test_a_passphrase_that_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None
 )
 def test_names_of_another_form(name: str) -> None:
     """What names no wrapper is repeated with the forms that do."""
-    with pytest.raises(ValueError, match=r"names no wrapper: local:FILE, passphrase:, passphrase:FILE, cert:FILE or pkcs12:FILE"):
+    with pytest.raises(ValueError, match=r"names no wrapper: local:FILE, passphrase:, passphrase:FILE, cert:FILE, pkcs12:FILE or pq:FILE"):
         open_wrapper(name)
 
 

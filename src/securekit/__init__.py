@@ -14,8 +14,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .envelope import Envelope, inspect
     from .exceptions import DecryptionError, FormatError, SecureKitError
-    from .keyring import Event, FileKeyStore, Keyring, KeyringWrapper, KeyStore, MemoryKeyStore, inspect
+    from .keyring import Event, FileKeyStore, Keyring, KeyringWrapper, KeyStore, MemoryKeyStore
     from .opening import open_store
     from .secret import Secret
     from .wrappers import CertificateWrapper, KeyWrapper, LocalWrapper, PassphraseWrapper, WrappedKey
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CertificateWrapper",
     "DecryptionError",
+    "Envelope",
     "Event",
     "FileKeyStore",
     "FormatError",
@@ -43,6 +45,7 @@ __all__ = [
 _HOME = {
     "CertificateWrapper": "wrappers",
     "DecryptionError": "exceptions",
+    "Envelope": "envelope",
     "Event": "keyring",
     "FileKeyStore": "keyring",
     "FormatError": "exceptions",
@@ -56,7 +59,7 @@ _HOME = {
     "Secret": "secret",
     "SecureKitError": "exceptions",
     "WrappedKey": "wrappers",
-    "inspect": "keyring",
+    "inspect": "envelope",
     "open_store": "opening",
 }
 

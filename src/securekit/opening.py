@@ -17,6 +17,7 @@ wrapper                  what it is
 ``cert:ops.pem``         `securekit.CertificateWrapper` that only wraps to the certificate in that file
 ``cert:ops.pem?key=K``   the same with the private key in file K, so that it opens, too; ``cert:?key=K`` only opens
 ``pkcs12:host.p12``      the same with certificate and private key from a PKCS#12 file
+``pq:ops.pub``           `securekit.wrappers.PostQuantumWrapper`; ``?key=`` as with ``cert:``
 =======================  =============================================================================================
 
 Options follow a question mark and are joined by ``&``. ``label=eu`` goes with the first two kinds, and ``ca=FILE`` (the
@@ -127,7 +128,12 @@ def open_wrapper(name: str, *, ask: AskPassphrase | None = None) -> KeyWrapper:
         from securekit.wrappers import CertificateWrapper
 
         return CertificateWrapper.from_pkcs12(target, password=_password(options, target, ask), ca=options.get("ca"))
-    message = f"{name!r} names no wrapper: local:FILE, passphrase:, passphrase:FILE, cert:FILE or pkcs12:FILE"
+    if kind == "pq" and (target or "key" in options):
+        _allow(name, options, {"key"})
+        from securekit.wrappers import PostQuantumWrapper
+
+        return PostQuantumWrapper.from_files(public=target or None, key=options.get("key"))
+    message = f"{name!r} names no wrapper: local:FILE, passphrase:, passphrase:FILE, cert:FILE, pkcs12:FILE or pq:FILE"
     raise ValueError(message)
 
 

@@ -361,7 +361,7 @@ def test_a_writer_waits_for_its_turn_and_says_when_it_gives_up(tmp_path: Path, m
 
 def test_a_child_forked_in_the_middle_of_a_write_does_not_keep_the_lock(tmp_path: Path) -> None:
     """A child that was forked while the lock was held, and lives on, stops nobody."""
-    with atomic._opened(tmp_path, atomic._DIRECTORY) as directory, atomic._locked(directory, tmp_path):
+    with atomic._opened(tmp_path, atomic._DIRECTORY) as directory, atomic.locked(directory, tmp_path):
         child = os.fork()
         if not child:
             signal.pause()

@@ -13,7 +13,7 @@ from securekit._primitives.rng import random_bytes
 from securekit.exceptions import EnvelopeError, FormatError
 from securekit.secret import Secretive
 from securekit.wrappers import KeyWrapper
-from securekit.wrappers._recipients import Report, unwrap_first, wrap_to_each
+from securekit.wrappers._recipients import Report, check_mixture, unwrap_first, wrap_to_each
 
 from ._header import MESSAGE, MESSAGE_ID_SIZE, STREAM, DataKey, Header, SealedHeader, payload_context, read_header
 
@@ -38,10 +38,11 @@ class Envelope(Secretive):
     Args:
         wrappers: The recipients, 1 to 64: each of them alone opens. For opening alone, the wrappers that may.
         also_open: Wrappers that may open as well, and are not recipients of what is sealed: an old KEK, for example.
+        allow_classical: Let a post-quantum recipient stand beside a certificate, whose key a quantum computer may break.
         report: Called after every call to a wrapper, with the wrapper, ``"wrap"`` or ``"unwrap"``, and the seconds it took.
 
     Raises:
-        ValueError: There is no wrapper, or more than 64.
+        ValueError: There is no wrapper, or a post-quantum one beside a certificate.
 
     Example:
         >>> from securekit import Envelope, LocalWrapper
@@ -51,15 +52,21 @@ class Envelope(Secretive):
         b'hello'
     """
 
-    __slots__ = ("_openers", "_report", "_wrappers")
+    __slots__ = ("_allow_classical", "_openers", "_report", "_wrappers")
 
     def __init__(
-        self, wrappers: KeyWrapper | Sequence[KeyWrapper], *, also_open: Sequence[KeyWrapper] = (), report: Report | None = None
+        self,
+        wrappers: KeyWrapper | Sequence[KeyWrapper],
+        *,
+        also_open: Sequence[KeyWrapper] = (),
+        allow_classical: bool = False,
+        report: Report | None = None,
     ) -> None:
         self._wrappers = tuple(wrappers) if isinstance(wrappers, Sequence) else (wrappers,)
         if not self._wrappers:
             message = "an envelope needs a recipient: give a wrapper"
             raise ValueError(message)
+        self._allow_classical = allow_classical
         self._openers = (*self._wrappers, *also_open)
         self._report: Report = report or _say_nothing
 
@@ -198,6 +205,7 @@ class Envelope(Secretive):
 
     def new_header(self, flags: int, *, slot: int = 0) -> tuple[Header, DataKey]:
         """Return a header for a new message, and its data key."""
+        self._check([(wrapper.name, wrapper.key_ref) for wrapper in self._wrappers])
         key = DataKey(random_bytes(KEY_SIZE))
         header = Header(flags, random_bytes(MESSAGE_ID_SIZE), slot, 0, ())
         recipients = wrap_to_each(key.reveal(), header.binding, self._wrappers, self._report)
@@ -238,7 +246,12 @@ class Envelope(Secretive):
             return None
         new = [wrapper for wrapper in chosen if (wrapper.name, wrapper.key_ref) in plan.added]
         fresh = wrap_to_each(key.reveal(), header.binding, new, self._report) if new else ()
-        return replace(header, recipients=plan.keep(header.recipients, fresh))
+        recipients = plan.keep(header.recipients, fresh)
+        self._check([wrapped.recipient for wrapped in recipients])
+        return replace(header, recipients=recipients)
+
+    def _check(self, recipients: list[tuple[str, str]]) -> None:
+        check_mixture(recipients, allow_classical=self._allow_classical)
 
     def __repr__(self) -> str:
         """Name the recipients by their public references."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from securekit.exceptions import DecryptionError, KeyStoreError
 from securekit.secret import Secretive
 from securekit.wrappers import KeyWrapper, WrappedKey
-from securekit.wrappers._recipients import Report, describe, unwrap_first, wrap_to_each
+from securekit.wrappers._recipients import Report, check_mixture, describe, unwrap_first, wrap_to_each
 
 from ._document import KeyringDocument, KeyringSecret
 
@@ -84,4 +84,5 @@ def wrap_secret(secret: KeyringSecret, document: KeyringDocument, wrappers: Sequ
             "a keyring needs a wrapper that outsiders cannot wrap with (local, passphrase, keyring, Vault): add one beside the certificates"
         )
         raise ValueError(message)
+    check_mixture((wrapper.name, wrapper.key_ref) for wrapper in wrappers)
     return wrap_to_each(secret.value, document.binding, wrappers, report)

@@ -12,13 +12,24 @@ if TYPE_CHECKING:
     from ._certificate import CertificateWrapper
     from ._identity import new_identity
     from ._passphrase import PassphraseWrapper
+    from ._post_quantum import PostQuantumWrapper
 
-__all__ = ["Binding", "CertificateWrapper", "KeyWrapper", "LocalWrapper", "PassphraseWrapper", "WrappedKey", "new_identity"]
+__all__ = [
+    "Binding",
+    "CertificateWrapper",
+    "KeyWrapper",
+    "LocalWrapper",
+    "PassphraseWrapper",
+    "PostQuantumWrapper",
+    "WrappedKey",
+    "new_identity",
+]
 
 # Argon2 and X.509 are loaded by whoever uses them: they would double the time that the import takes.
 _LAZY = {
     "CertificateWrapper": "_certificate",
     "PassphraseWrapper": "_passphrase",
+    "PostQuantumWrapper": "_post_quantum",
     "new_identity": "_identity",
 }
 

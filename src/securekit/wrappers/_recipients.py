@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
@@ -15,9 +15,11 @@ from ._protocol import KeyWrapper, WrappedKey
 if TYPE_CHECKING:
     from ._protocol import Binding
 
-__all__ = ["MAX_RECIPIENTS", "Report", "describe", "unwrap_first", "wrap_to_each"]
+__all__ = ["MAX_RECIPIENTS", "Report", "check_mixture", "describe", "unwrap_first", "wrap_to_each"]
 
 MAX_RECIPIENTS = 64
+_POST_QUANTUM = "hpke-mlkem768-x25519"
+_CLASSICAL = "x509-"
 _LINE = 40  # characters of a reference that fit a message; public-key hashes have 64
 
 T = TypeVar("T")
@@ -43,6 +45,25 @@ def wrap_to_each(key: bytes, binding: Binding, wrappers: Sequence[KeyWrapper], r
         message = "two of the wrappers name the same KEK; give one of them a label, or leave it out"
         raise ValueError(message)
     return tuple(sorted(copies, key=lambda copy: copy.recipient))
+
+
+def check_mixture(recipients: Iterable[tuple[str, str]], *, allow_classical: bool = False) -> None:
+    """Check that nothing that is safe from a quantum computer stands beside a public key that is not.
+
+    Args:
+        recipients: Pairs of wrapper name and reference.
+        allow_classical: The caller knows, and wants both.
+
+    Raises:
+        ValueError: There are a post-quantum recipient and a certificate.
+    """
+    names = {name for name, _ in recipients}
+    if not allow_classical and _POST_QUANTUM in names and any(name.startswith(_CLASSICAL) for name in names):
+        message = (
+            "a post-quantum recipient beside a certificate: whoever breaks the certificate's key in the future opens the message;"
+            " leave the certificate out, or say allow_classical=True"
+        )
+        raise ValueError(message)
 
 
 def unwrap_first(

@@ -18,7 +18,8 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
-from securekit import FileKeyStore, LocalWrapper, inspect
+from securekit import FileKeyStore, LocalWrapper
+from securekit.keyring import inspect
 from tests.conftest import Count
 from tests.docs.services import EXAMPLES, Service, eventually, running_service
 from tests.postgres import running_postgres

@@ -17,7 +17,7 @@ from securekit.exceptions import DecryptionError, SecureKitError
 from ._ui import FAILED, UNVERIFIED, fail, note, printable, progress
 
 if TYPE_CHECKING:
-    from securekit.envelope import Envelope, SealedReader
+    from securekit.envelope import Envelope, SealedReader, SealedWriter
     from securekit.wrappers import KeyWrapper
 
 __all__ = ["SUFFIX", "FileJob", "for_each", "open_identities", "open_recipients", "parse_range", "writing"]
@@ -199,7 +199,7 @@ class _OneWay:
         return False
 
 
-def _copy(reading: BinaryIO, writing: BinaryIO, advance: Callable[[int], None]) -> None:
+def _copy(reading: BinaryIO | SealedReader, writing: BinaryIO | SealedWriter, advance: Callable[[int], None]) -> None:
     buffer = memoryview(bytearray(_STEP))
     while count := reading.readinto(buffer):  # type: ignore[attr-defined]
         writing.write(buffer[:count])

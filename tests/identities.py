@@ -27,8 +27,7 @@ DAY = timedelta(days=1)
 RSA_3072 = Path(__file__).parent / "vectors" / "golden" / "rsa3072.pem"
 KINDS = ("rsa", "p256", "p384", "x25519")
 _MAKE: dict[str, Callable[[], Any]] = {
-    "rsa": lambda: load_pem_private_key(RSA_3072.read_bytes(), None),
-    "rsa1024": lambda: rsa.generate_private_key(65537, 1024),  # noqa: S505 - to be refused
+    "rsa": lambda: rsa.generate_private_key(65537, 3072),
     "rsa2048": lambda: rsa.generate_private_key(65537, 2048),
     "p256": lambda: ec.generate_private_key(ec.SECP256R1()),
     "p384": lambda: ec.generate_private_key(ec.SECP384R1()),
@@ -37,9 +36,15 @@ _MAKE: dict[str, Callable[[], Any]] = {
 }
 
 
-@cache
 def private_key(kind: str, number: int = 0) -> Any:
-    """Return the key of that kind; other numbers are other keys."""
+    """Return the key of that kind; other numbers are other keys. The first RSA key is read, since making one takes long."""
+    return _private_key(kind, number)
+
+
+@cache
+def _private_key(kind: str, number: int) -> Any:
+    if (kind, number) == ("rsa", 0):
+        return load_pem_private_key(RSA_3072.read_bytes(), None)
     return _MAKE[kind]()
 
 

@@ -36,7 +36,7 @@ class Table(Protocol):
         """Yield the rows, up to 1,000 at a time."""
 
     def write(self, rows: Sequence[Row], output: BinaryIO) -> None:
-        """Write ``rows`` behind those written before."""
+        """Write ``rows`` behind those written before; a header first, also when there are none."""
 
 
 @contextmanager
@@ -135,7 +135,7 @@ def _damage(path: Path, reader: csv.DictReader[str]) -> Iterator[None]:
     try:
         yield
     except csv.Error as error:
-        message = f"{path}, line {reader.line_num}: {error}"
+        message = f"{path}, in the row that begins at line {reader.line_num + 1}: {error}"
         raise FormatError(message) from None
 
 

@@ -139,7 +139,9 @@ class _Job:
                 table.write(rows, out)
                 first += len(rows)
                 advance(len(rows))
-            if absent and first > 1:
+            if first == 1:
+                table.write([], out)
+            elif absent:
                 message = f"no line of {file} has a member {min(absent)!r}"
                 raise FormatError(message)
 

@@ -12,9 +12,11 @@ import click
 import pytest
 
 from securekit._cli import cli
+from securekit.wrappers._local import _FILE_PREFIX
 from tests.cli.conftest import Console
 from tests.conftest import Count
 from tests.identities import NOW, issue, private_key
+from tests.vectors.golden import generate, reference
 
 
 def commands(group: click.Group = cli, *, names: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
@@ -263,6 +265,28 @@ def test_a_forged_document_cannot_steer_the_terminal(console: Console) -> None:
         assert "gone" in done.out + done.err or done.code != 0
         for character in "\x1b\x07\u202e\u009b":
             assert character not in done.out + done.err
+
+
+def test_an_authentic_document_cannot_steer_the_terminal(empty: Console) -> None:
+    """Nor can control characters that the holder of the KEK wrote: another program may have made the document."""
+    empty.write("root.key", f"{_FILE_PREFIX}{reference.base64url(generate.LOCAL_KEY)}\n")
+    empty.ok("keys", "create", generate.PATH)
+    about = {"subject": "CN=\x1b[2Jgone\u202e", "not_after": "2036-01-01T00:00:00Z\x07"}
+    recipients = [generate.recipient(generate.local()), generate.recipient(generate.certificate("p256"), **about)]
+    members = generate.document(recipients, [generate.version(generate.KEY_ID, "primary")])
+    empty.document(generate.PATH).write_bytes(reference.keyring_document(members, generate.SECRET))
+    done = empty.ok("keys", "show", generate.PATH)
+    assert done.err.splitlines()[1].endswith(" (CN=\ufffd[2Jgone\ufffd, until 2036-01-01T00:00:00Z\ufffd)")
+    for character in "\x1b\x07\u202e":
+        assert character not in done.out + done.err
+
+
+def test_an_error_cannot_steer_the_terminal(console: Console) -> None:
+    """What an error repeats of a file, such as the names of its columns, is without control characters."""
+    console.write("t.csv", "id,i\x1b[2Jban\n")
+    done = console("encrypt", "t.csv", "--keyring", "eu/acme/invoices", "--column", "iban")
+    assert done.code == 2
+    assert "it has id, i\ufffd[2Jban" in done.err
 
 
 def test_no_secret_is_printed(console: Console) -> None:

@@ -87,7 +87,10 @@ def test_other_keys_are_refused(make: Any, reason: str) -> None:
         PublicKey.of(key.public_key())
 
 
-@pytest.mark.parametrize(("bits", "allowed"), [(2047, False), (2048, True), (3072, True), (8192, True), (8193, False), (16384, False)])
+@pytest.mark.parametrize(
+    ("bits", "allowed"),
+    [(2047, False), (2048, True), (2049, True), (2055, True), (3072, True), (8192, True), (8193, False), (16384, False)],
+)
 def test_the_bounds_of_rsa(bits: int, allowed: bool) -> None:
     """From 2,048 to 8,192 bits are wrapped to, and below 3,072 is weak."""
     key = rsa.RSAPublicNumbers(65537, (1 << (bits - 1)) | (1 << 64) | 1).public_key()
@@ -97,7 +100,7 @@ def test_the_bounds_of_rsa(bits: int, allowed: bool) -> None:
         return
     public = PublicKey.of(key)
     assert (public.bits, public.is_weak) == (bits, bits < 3072)
-    assert len(public.encrypt(bytes(65), info=b"")) == bits // 8
+    assert len(public.encrypt(bytes(65), info=b"")) == public.ciphertext_size(65) == -(-bits // 8)
 
 
 @pytest.mark.parametrize("kind", KINDS)

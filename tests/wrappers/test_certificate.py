@@ -355,6 +355,15 @@ def test_an_authority_of_openssl(openssl: Callable[[str], None], tmp_path: Path,
         assert one.unwrap(one.wrap(KEY, BINDING), BINDING) == KEY
 
 
+def test_an_rsa_key_of_an_odd_size_unwraps() -> None:
+    """A modulus whose size is no multiple of eight bits has a ciphertext of one byte more, which unwraps."""
+    key = rsa.generate_private_key(65537, 3074)
+    one = CertificateWrapper.from_pem(issue("host", key).pem, key=pem(key), clock=clock())
+    wrapped = one.wrap(KEY, BINDING)
+    assert len(wrapped.ciphertext) == 385
+    assert one.unwrap(wrapped, BINDING) == KEY
+
+
 def test_a_large_rsa_key_wraps() -> None:
     """RSA of 8,192 bits is wrapped to, and the result is within the bound of a recipient."""
     public = rsa.RSAPublicNumbers(65537, (1 << 8191) | (1 << 64) | 1).public_key()

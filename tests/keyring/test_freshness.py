@@ -266,6 +266,8 @@ def test_a_keyring_that_is_gone_is_not_made_anew() -> None:
     world = World()
     world.storage._documents.clear()
     world.clock.advance(61)
+    with pytest.raises(KeyNotFoundError, match="is gone: it was deleted, or has to be restored"):
+        world.writer.keyring(PATH, create=True)
     with pytest.raises(KeyStoreError, match="gone, and this process has seen, or was told of, its revision 1: restore it"):
         world.writer.keyring(PATH, create=True)
     assert list(world.storage.paths()) == []

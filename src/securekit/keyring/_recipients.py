@@ -63,10 +63,15 @@ def plan_recipients(
     itself opens with and another KEK of that kind, one that outsiders cannot wrap with, takes its place.
 
     Raises:
+        ValueError: A recipient is among ``wrappers`` and ``dropped`` at once.
         securekit.exceptions.KeyStoreError: Some other recipient would be lost.
     """
     there = {wrapped.recipient: wrapped for wrapped in document.recipients}
     target = {(wrapper.name, wrapper.key_ref): wrapper for wrapper in wrappers}
+    if contradicted := sorted(recipient for recipient in target if recipient[1] in dropped):
+        names = ", ".join(describe(*recipient) for recipient in contradicted)
+        message = f"{names} is to be dropped, and is among the wrappers that stay: give the other wrappers, without it"
+        raise ValueError(message)
     added = target.keys() - there.keys()
     leaving = there.keys() - target.keys()
     named = {recipient for recipient in leaving if recipient[1] in dropped}

@@ -97,6 +97,8 @@ class StoreSource(Secretive):
         if data is None:
             if known is not None:
                 self.storage.check()
+                message = f"the keyring {path} is gone: it was deleted, or has to be restored from a backup"
+                raise KeyNotFoundError(message)
             message = f"there is no keyring {path}; make it with create=True or: securekit keys create {path}"
             raise KeyNotFoundError(message)
         if known is not None and not renew:

@@ -114,11 +114,10 @@ def _first_that_opens(
     for wrapper, wrapped in candidates:
         try:
             with _timed(wrapper, "unwrap", report):
-                value = wrapper.unwrap(wrapped, binding)
+                secret = KeyringSecret(wrapper.unwrap(wrapped, binding))  # never a variable: error trackers show those
         except WrapperError as error:
             failures.append(error)
             continue
-        secret = KeyringSecret(value)
         sealed.authenticate(secret)
         return wrapper, secret
     # A plain no outweighs "not reachable", which would allow to serve on from memory.

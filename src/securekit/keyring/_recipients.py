@@ -46,12 +46,11 @@ class RecipientPlan:
         """Whether the keyring rotates as well: a dropped recipient knew its keys."""
         return bool(self.dropped)
 
-    def keep(self, document: KeyringDocument, fresh: Sequence[WrappedKey]) -> tuple[WrappedKey, ...]:
+    @staticmethod
+    def keep(document: KeyringDocument, fresh: Sequence[WrappedKey]) -> tuple[WrappedKey, ...]:
         """Return the copies that are there already, and of ``fresh`` only those for recipients that are new."""
-        kept = [wrapped for wrapped in document.recipients if wrapped.recipient not in self.replaced | self.dropped]
-        return tuple(
-            sorted([*kept, *(wrapped for wrapped in fresh if wrapped.recipient in self.added)], key=lambda wrapped: wrapped.recipient)
-        )
+        copies = {wrapped.recipient: wrapped for wrapped in (*fresh, *document.recipients)}
+        return tuple(copies[recipient] for recipient in sorted(copies))
 
 
 def plan_recipients(

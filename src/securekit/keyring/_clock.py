@@ -36,7 +36,7 @@ class SystemClock:
 
 def format_time(seconds: int) -> str:
     """Return the moment as RFC 3339 in UTC with whole seconds: ``2026-11-23T09:30:00Z``."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
 
 
 def parse_time(text: object) -> int:
@@ -47,8 +47,10 @@ def parse_time(text: object) -> int:
     """
     if isinstance(text, str) and re.fullmatch(_RFC3339, text):
         try:
-            return int(datetime.fromisoformat(text).timestamp())
+            seconds = int(datetime.fromisoformat(text).timestamp())
         except ValueError:
-            pass
+            seconds = None
+        if seconds is not None and format_time(seconds) == text:  # some versions of Python read 24:00 as the next day
+            return seconds
     message = "a time in the document is not of the form 2026-11-23T09:30:00Z"
     raise FormatError(message)

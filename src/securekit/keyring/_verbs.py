@@ -96,11 +96,23 @@ class DataVerbs(Secretive):
         return key.cipher.decrypt(token, key.associated_data + self._encode(context))
 
     def encrypt_text(self, text: str, *, context: Mapping[str, str]) -> str:
-        """Return the record of ``text`` (as UTF-8) in its text form: ``sk1.`` and base64url. See `encrypt`."""
+        """Return the record of ``text`` (as UTF-8) in its text form: ``sk1.`` and base64url. See `encrypt`.
+
+        Raises:
+            TypeError: ``text`` is not ``str``.
+            ValueError: It holds a lone surrogate.
+        """
         if not isinstance(text, str):
             message = f"encrypt_text takes str, not {type(text).__name__}; bytes are encrypted by encrypt"
             raise TypeError(message)
-        return to_text(self.encrypt(text.encode(), context=context))
+        try:
+            data = text.encode()
+        except UnicodeEncodeError:
+            pass  # nothing is raised here: the codec's error holds the text
+        else:
+            return to_text(self.encrypt(data, context=context))
+        message = "the text holds a lone surrogate, which UTF-8 cannot encode"
+        raise ValueError(message)
 
     def decrypt_text(self, token: str, *, context: Mapping[str, str]) -> str:
         """Return the text of a record in its text form. See `decrypt`.
@@ -112,7 +124,7 @@ class DataVerbs(Secretive):
         try:
             return data.decode()
         except UnicodeDecodeError:
-            pass
+            del data  # error trackers show the variables of a frame that raises
         message = "the record holds bytes that are not UTF-8 text; decode its base64url and use decrypt"
         raise FormatError(message)
 

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import click
 import pytest
@@ -16,7 +17,7 @@ from securekit.wrappers._local import _FILE_PREFIX
 from tests.cli.conftest import Console
 from tests.conftest import Count
 from tests.identities import NOW, issue, private_key
-from tests.vectors.golden import generate, reference
+from tests.vectors.golden import documents, reference, scenario, wrapped_keys
 
 
 def commands(group: click.Group = cli, *, names: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
@@ -179,10 +180,16 @@ def test_output_into_a_closed_pipe_ends_quietly(console: Console) -> None:
     assert done.returncode in {0, 1}
 
 
+# A shell that starts the tests in the background makes its children ignore interrupts.
+INTERRUPTIBLE = (
+    "import runpy, signal; signal.signal(signal.SIGINT, signal.default_int_handler); runpy.run_module('securekit', run_name='__main__')"
+)
+
+
 def test_ctrl_c_is_130(console: Console) -> None:
     """A command that is interrupted at its question says that it was stopped, without a traceback."""
     with subprocess.Popen(
-        [sys.executable, "-m", "securekit", "keys", "destroy", "eu/acme/invoices@00000000"],
+        [sys.executable, "-c", INTERRUPTIBLE, "keys", "destroy", "eu/acme/invoices@00000000"],
         cwd=console.folder,
         env={**os.environ, **console.env},
         stdin=subprocess.PIPE,
@@ -194,6 +201,7 @@ def test_ctrl_c_is_130(console: Console) -> None:
         said = b""
         while not said.endswith(b"[y/N]: "):
             said += process.stderr.read(1)
+        time.sleep(0.5)  # between the prompt and the system's read, a signal would wait for the read to return
         process.send_signal(signal.SIGINT)
         assert (process.wait(30), process.stdout.read()) == (130, b"")
         assert process.stderr.read().strip() == b"securekit: error: stopped"
@@ -269,13 +277,13 @@ def test_a_forged_document_cannot_steer_the_terminal(console: Console) -> None:
 
 def test_an_authentic_document_cannot_steer_the_terminal(empty: Console) -> None:
     """Nor can control characters that the holder of the KEK wrote: another program may have made the document."""
-    empty.write("root.key", f"{_FILE_PREFIX}{reference.base64url(generate.LOCAL_KEY)}\n")
-    empty.ok("keys", "create", generate.PATH)
+    empty.write("root.key", f"{_FILE_PREFIX}{reference.base64url(wrapped_keys.LOCAL_KEY)}\n")
+    empty.ok("keys", "create", scenario.PATH)
     about = {"subject": "CN=\x1b[2Jgone\u202e", "not_after": "2036-01-01T00:00:00Z\x07"}
-    recipients = [generate.recipient(generate.local()), generate.recipient(generate.certificate("p256"), **about)]
-    members = generate.document(recipients, [generate.version(generate.KEY_ID, "primary")])
-    empty.document(generate.PATH).write_bytes(reference.keyring_document(members, generate.SECRET))
-    done = empty.ok("keys", "show", generate.PATH)
+    recipients = [documents.recipient(wrapped_keys.local()), documents.recipient(wrapped_keys.hpke("p256"), **about)]
+    members = documents.document(recipients, [documents.version(scenario.KEY_ID, "primary")])
+    empty.document(scenario.PATH).write_bytes(reference.keyring_document(members, wrapped_keys.SECRET))
+    done = empty.ok("keys", "show", scenario.PATH)
     assert done.err.splitlines()[1].endswith(" (CN=\ufffd[2Jgone\ufffd, until 2036-01-01T00:00:00Z\ufffd)")
     for character in "\x1b\x07\u202e":
         assert character not in done.out + done.err

@@ -70,7 +70,9 @@ class PublicKey:
 
     def ciphertext_size(self, plaintext_size: int) -> int:
         """Return how many bytes `encrypt` makes of that many."""
-        return -(-self.bits // 8) if self.algorithm == _RSA else plaintext_size + hpke.overhead(self.algorithm.removeprefix(_HPKE))
+        if self.algorithm == _RSA:
+            return (self.bits + 7) // 8  # RFC 8017, section 7.1.1: k, the modulus in whole bytes
+        return plaintext_size + hpke.overhead(self.algorithm.removeprefix(_HPKE))
 
     def encrypt(self, plaintext: bytes, *, info: bytes) -> bytes:
         """Encrypt to the holder of the private key. ``info`` is bound by HPKE, and not by RSA-OAEP."""

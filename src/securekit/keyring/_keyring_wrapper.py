@@ -21,9 +21,9 @@ from securekit.exceptions import (
 )
 from securekit.secret import Secretive
 from securekit.wrappers import WrappedKey
-from securekit.wrappers._protocol import MAX_CIPHERTEXT_SIZE, open_package, seal_package, unwrap_each, wrap_each
+from securekit.wrappers._protocol import PACKAGE_SIZE, open_package, seal_package, unwrap_each, wrap_each
 
-from ._record import check_record
+from ._record import OVERHEAD, check_record
 
 if TYPE_CHECKING:
     from securekit.wrappers import Binding
@@ -87,15 +87,17 @@ class KeyringWrapper(Secretive):
 
         Raises:
             securekit.exceptions.DecryptionError: It was not wrapped under the parent for ``binding``.
-            securekit.exceptions.FormatError: The ciphertext is no record.
+            securekit.exceptions.FormatError: The ciphertext has another length, or is no record.
             securekit.exceptions.WrapperDeniedError: The parent, or the key in it, is disabled, destroyed or deleted.
             securekit.exceptions.WrapperUnavailableError: The parent cannot be reached now.
         """
-        if len(wrapped.ciphertext) > MAX_CIPHERTEXT_SIZE:
-            message = f"a wrapped key has at most {MAX_CIPHERTEXT_SIZE} bytes"
+        if not self.opens(wrapped):
+            raise DecryptionError
+        if len(wrapped.ciphertext) != OVERHEAD + PACKAGE_SIZE:
+            message = f"a key wrapped by {self.name!r} has {OVERHEAD + PACKAGE_SIZE} bytes, not {len(wrapped.ciphertext)}"
             raise FormatError(message)
         key_id = check_record(wrapped.ciphertext)
-        if not self.opens(wrapped) or wrapped.key_ref.rpartition("@")[2] != key_id:
+        if wrapped.key_ref.rpartition("@")[2] != key_id:
             raise DecryptionError
         live = self._parent(binding)
         try:

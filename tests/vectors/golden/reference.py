@@ -39,6 +39,11 @@ def base64url(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
+def b64(text: str) -> bytes:
+    """Return the bytes of base64url without padding."""
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+
+
 def hkdf(key: bytes, info: Part, *, size: int = 32, digest: str = "sha256", salt: bytes = b"") -> bytes:
     """HKDF (RFC 5869)."""
     extracted = hkdf_extract(key, digest=digest, salt=salt)
@@ -110,15 +115,15 @@ def spki_hash(key: ec.EllipticCurvePublicKey | rsa.RSAPublicKey | x25519.X25519P
     return hashlib.sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()
 
 
-def rsa_oaep(key: rsa.RSAPublicKey, plaintext: bytes, seed: bytes) -> bytes:
-    """RSAES-OAEP (RFC 8017, section 7.1.1) with SHA-256, an empty label and the given 32-byte seed."""
-    numbers, size = key.public_numbers(), key.key_size // 8
+def rsa_oaep(key: rsa.RSAPublicKey, plaintext: bytes, seed: bytes, *, label: bytes = b"") -> bytes:
+    """RSAES-OAEP (RFC 8017, section 7.1.1) with SHA-256 and the given 32-byte seed."""
+    numbers, size = key.public_numbers(), (key.key_size + 7) // 8
 
     def mask(value: bytes, length: int) -> bytes:
         blocks = (hashlib.sha256(value + counter.to_bytes(4)).digest() for counter in range(-(-length // 32)))
         return b"".join(blocks)[:length]
 
-    block = hashlib.sha256(b"").digest() + bytes(size - len(plaintext) - 66) + b"\x01" + plaintext
+    block = hashlib.sha256(label).digest() + bytes(size - len(plaintext) - 66) + b"\x01" + plaintext
     masked = xor(block, mask(seed, len(block)))
     encoded = b"\x00" + xor(seed, mask(masked, 32)) + masked
     return pow(int.from_bytes(encoded), numbers.e, numbers.n).to_bytes(size)
@@ -127,10 +132,22 @@ def rsa_oaep(key: rsa.RSAPublicKey, plaintext: bytes, seed: bytes) -> bytes:
 HPKE_IDS = {"p256": (0x0010, 0x0001, "sha256"), "p384": (0x0011, 0x0002, "sha384"), "x25519": (0x0020, 0x0001, "sha256")}
 
 
-def hpke(curve: str, ephemeral: Any, recipient: Any, plaintext: bytes, *, info: bytes, associated_data: bytes = b"") -> bytes:
-    """HPKE base mode, single shot (RFC 9180, sections 4 to 6), with the given ephemeral private key and AES-256-GCM."""
-    enc = encoded_point(ephemeral.public_key())
-    key, nonce = _hpke_schedule(curve, _agreed(ephemeral, recipient), enc + encoded_point(recipient), info)
+def hpke(
+    curve: str,
+    ephemeral: Any,
+    recipient: Any,
+    plaintext: bytes,
+    *,
+    info: bytes,
+    associated_data: bytes = b"",
+    forged: tuple[bytes, bytes] | None = None,
+) -> bytes:
+    """HPKE base mode, single shot (RFC 9180, sections 4 to 6), with the given ephemeral private key and AES-256-GCM.
+
+    ``forged`` takes the place of the encapsulated key and of the shared point: what a reader that does not check them would use.
+    """
+    enc, shared = forged or (encoded_point(ephemeral.public_key()), _agreed(ephemeral, recipient))
+    key, nonce = _hpke_schedule(curve, shared, enc + encoded_point(recipient), info)
     return enc + AESGCM(key).encrypt(nonce, plaintext, associated_data)
 
 

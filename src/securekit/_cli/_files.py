@@ -201,7 +201,7 @@ class _OneWay:
 
 def _copy(reading: BinaryIO | SealedReader, writing: BinaryIO | SealedWriter, advance: Callable[[int], None]) -> None:
     buffer = memoryview(bytearray(_STEP))
-    while count := reading.readinto(buffer):  # type: ignore[attr-defined]
+    while count := reading.readinto(buffer):  # type: ignore[union-attr]
         writing.write(buffer[:count])
         advance(count)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ._groups import SuggestingGroup
 from ._options import as_json, with_store
 from ._ui import handled, note, print_json, print_table, printable, progress, recipient
 
@@ -19,7 +20,7 @@ __all__ = ["keys"]
 _KEY = click.argument("key", metavar="PATH@ID")
 
 
-@click.group()
+@click.group(cls=SuggestingGroup)
 def keys() -> None:
     """Make, rotate, list and retire keys.
 

@@ -122,8 +122,15 @@ class KeyringDocument:
         return replace(self, keys=tuple(changed if key.id == changed.id else key for key in self.keys))
 
     def encode(self, secret: KeyringSecret) -> bytes:
-        """Return the document's one encoding, authenticated under ``secret``."""
+        """Return the document's one encoding, authenticated under ``secret``.
+
+        Raises:
+            securekit.exceptions.FormatError: It is out of bounds: what could not be read again is never written.
+        """
         body = self._body()
+        for item in _list(body["recipients"], 1, MAX_RECIPIENTS):
+            _recipient(item)  # the one part that comes from elsewhere
+        _integer(self.revision, 1, MAX_REVISION)
         body["mac"] = base64url.encode(secret.mac(canonical_json.encode(body)))
         data = canonical_json.encode(body)
         if len(data) > MAX_SIZE:

@@ -13,12 +13,13 @@ RULES of this file.
 from __future__ import annotations
 
 from collections.abc import Callable
-from threading import Lock
+from contextlib import AbstractContextManager
+from threading import RLock
 from typing import TYPE_CHECKING
 
 from securekit._primitives.process import process
 from securekit._primitives.rng import random_bytes
-from securekit.exceptions import DecryptionError, KeyStoreError, KeyStoreUnavailableError, SecureKitError, WrapperUnavailableError
+from securekit.exceptions import DecryptionError, KeyStoreUnavailableError, SecureKitError, WrapperUnavailableError
 from securekit.secret import Secretive
 
 from ._document import KeyState
@@ -74,7 +75,7 @@ class LiveCache(Secretive):
         self._forced_at = -_FORCED
         self._failure: tuple[float, SecureKitError] | None = None
         self._pending = False
-        self._lock = Lock()
+        self._lock = RLock()
         self._process = process.token
 
     def current(self) -> Live:
@@ -109,7 +110,6 @@ class LiveCache(Secretive):
             live = self.live
             try:
                 opened = self._source.update(self._path, live.opened if live else None, self.trust, change)
-                self._check_floor(opened)
             except SecureKitError:
                 if live is not None:
                     live.attention_at = 0.0  # whatever was written, if anything: the next call looks
@@ -175,7 +175,6 @@ class LiveCache(Secretive):
         renew = renew or known is None or begin >= known.opened_at + known.ttl * _AHEAD
         try:
             opened = self._source.load(self._path, known.opened if known else None, self.trust, renew=renew)
-            self._check_floor(opened)
         except (KeyStoreUnavailableError, WrapperUnavailableError) as error:
             self._failure = (self._monotonic(), error)
             raise
@@ -232,15 +231,6 @@ class LiveCache(Secretive):
     def _refresh_period(self, document: KeyringDocument) -> float:
         return min(self._source.refresh, document.refresh)
 
-    def _check_floor(self, opened: Opened) -> None:
-        revision, floor = opened.document.revision, self._source.floors.get(self._path, 0)
-        if revision < floor:
-            message = (
-                f"{self._path} was rolled back: the store holds revision {revision}, and this process has seen, or was told of, {floor}."
-                " Restore the newer document; or, if the older one shall stand, restart this process without the higher minimum"
-            )
-            raise KeyStoreError(message)
-
     def _raise_recent_failure(self, begin: float) -> None:
         """Do not ask again what was answered while this thread waited, or less than a second ago."""
         if self._failure is not None and self._failure[0] > begin - (
@@ -249,10 +239,14 @@ class LiveCache(Secretive):
             error = self._failure[1]
             raise DecryptionError if isinstance(error, DecryptionError) else type(error)(*error.args)
 
-    def _mutex(self) -> Lock:
-        """Return the lock of this process: a lock held by another thread at the moment of a fork stays locked in the child."""
+    def _mutex(self) -> AbstractContextManager[object]:
+        """Return the lock of this process: a lock held by another thread at the moment of a fork stays locked in the child.
+
+        It may be taken again by whoever holds it, so that a hook may use the keyring that it is told of, and a keyring
+        that stands above itself is found out.
+        """
         if self._process is not process.token:
-            self._lock, self._pending, self._process = Lock(), False, process.token
+            self._lock, self._pending, self._process = RLock(), False, process.token
         return self._lock
 
 

@@ -76,7 +76,7 @@ def wrap_secret(secret: KeyringSecret, document: KeyringDocument, wrappers: Sequ
     """Return one wrapped copy of ``secret`` per wrapper, in the order in which they are stored.
 
     Raises:
-        ValueError: Two wrappers name the same KEK, or outsiders can wrap with all of them.
+        ValueError: Two wrappers name the same KEK, outsiders can wrap with all of them, or they are more than 64.
         securekit.exceptions.WrapperError: The holder of a KEK is unreachable, or said no.
     """
     if all(wrapper.outsiders_can_wrap for wrapper in wrappers):

@@ -35,7 +35,7 @@ def memory_store(*, wrapper: Wrappers | None = None, **options: Unpack[StoreOpti
         b'secret'
     """
     options.setdefault("clock", FakeClock())
-    return MemoryKeyStore(wrapper=wrapper or LocalWrapper(bytes(range(32))), **options)
+    return MemoryKeyStore(wrapper=LocalWrapper(bytes(range(32))) if wrapper is None else wrapper, **options)
 
 
 class FakeClock:

@@ -104,11 +104,9 @@ def unwrap_first(
     for wrapper, wrapped in candidates:
         try:
             with _timed(wrapper, "unwrap", report):
-                key = wrapper.unwrap(wrapped, binding)
+                return wrapper, accept(wrapper.unwrap(wrapped, binding))  # the key is never a variable: error trackers show those
         except WrapperError as error:
             failures.append(error)
-            continue
-        return wrapper, accept(key)
     # A plain no outweighs "not reachable", which would allow to serve on from memory.
     raise min(failures, key=lambda error: (not isinstance(error, WrapperDeniedError), isinstance(error, WrapperUnavailableError)))
 

@@ -14,12 +14,13 @@ __all__ = ["main"]
 
 _COMMANDS = {
     "completion": ("_completion", "Print the script that makes a shell complete these commands."),
-    "decrypt": ("_values", "Decrypt a value, or columns of a CSV or JSON-lines file."),
+    "decrypt": ("_encryption", "Decrypt a value, columns of a file, or sealed files and pipes."),
     "demo": ("_demo", "Show the main job on real input, step by step."),
-    "encrypt": ("_values", "Encrypt a value, or columns of a CSV or JSON-lines file."),
+    "encrypt": ("_encryption", "Encrypt a value or columns of a file; seal files and pipes to recipients."),
     "identity": ("_identity", "Make a private key with its certificate."),
     "inspect": ("_inspect", "Say what a message is, without any secret."),
     "keys": ("_keys", "Make, rotate, list and retire keys."),
+    "rewrap": ("_encryption", "Exchange the recipients of sealed files in place."),
 }
 
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
 
+import click
+
 from securekit.exceptions import DecryptionError, SecureKitError
 
 from ._ui import FAILED, UNVERIFIED, fail, note, printable, progress
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from securekit.envelope import Envelope, SealedReader, SealedWriter
     from securekit.wrappers import KeyWrapper
 
-__all__ = ["SUFFIX", "FileJob", "for_each", "open_identities", "open_recipients", "parse_range", "writing"]
+__all__ = ["SUFFIX", "FileJob", "for_each", "open_identities", "open_recipients", "parse_range", "sealed_files", "writing"]
 
 SUFFIX = ".sk"
 _STEP = 1024 * 1024  # bytes
@@ -105,7 +107,7 @@ def open_recipients(names: Sequence[str], *, passphrase: bool) -> list[KeyWrappe
 
     wrappers = [open_wrapper(_with_kind(name, "")) for name in names]
     if passphrase:
-        wrappers.append(open_wrapper("passphrase:"))
+        wrappers.append(open_wrapper("passphrase:", ask=_ask_twice))
     return wrappers
 
 
@@ -114,6 +116,14 @@ def open_identities(names: Sequence[str]) -> list[KeyWrapper]:
     from securekit.opening import open_wrapper
 
     return [open_wrapper(_with_kind(name, "?key=")) for name in names]
+
+
+def sealed_files(named: Sequence[Path]) -> list[Path]:
+    """Return the files that are named, and every file below named directories whose name ends in ``.sk``."""
+    found = []
+    for path in named:
+        found += sorted(below for below in path.rglob(f"*{SUFFIX}") if below.is_file()) if path.is_dir() else [path]
+    return found
 
 
 def parse_range(text: str | None) -> tuple[int, int | None] | None:
@@ -157,6 +167,11 @@ def writing(output: Path | None) -> Iterator[BinaryIO]:
 
     with atomic_writer(output) as file:
         yield file
+
+
+def _ask_twice(what: str) -> str:
+    answer: str = click.prompt(what.capitalize(), hide_input=True, confirmation_prompt=True, err=True)
+    return answer
 
 
 def _with_kind(name: str, option: str) -> str:

@@ -1,29 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``securekit encrypt`` and ``securekit decrypt``: single values, and columns of CSV and JSON-lines files."""
+"""Records for the command line: single values, and columns of CSV and JSON-lines files."""
 
 from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
-
-import click
+from typing import TYPE_CHECKING
 
 from securekit.exceptions import FormatError, SecureKitError
 
-from ._options import parse_context, with_store
-from ._ui import fail, fail_with, handled, progress
+from ._files import writing
+from ._ui import fail, fail_with, progress
 
 if TYPE_CHECKING:
     from securekit.keyring import Keyring, KeyStore
 
     from ._tables import Row
 
-__all__ = ["decrypt", "encrypt"]
+__all__ = ["ColumnJob", "decrypt_columns", "decrypt_value", "encrypt_columns", "encrypt_value"]
 
 _FIELD = re.compile(r"\{([^{}]+)\}")
 
@@ -31,73 +28,30 @@ Items = list[tuple[bytes, dict[str, str]]]
 Convert = Callable[["Keyring", "Items"], "list[bytes | SecureKitError]"]
 
 
-def _options(command: Callable[..., Any]) -> Callable[..., Any]:
-    for option in (
-        click.option(
-            "-o", "--output", type=click.Path(path_type=Path), help="Write to this file, complete or not at all; stdout if not given."
-        ),
-        click.option(
-            "--column",
-            "columns",
-            multiple=True,
-            metavar="NAME",
-            help="A column of FILE (CSV with a header, or JSON lines); may be given several times.",
-        ),
-        click.option(
-            "--context",
-            "pairs",
-            multiple=True,
-            metavar="KEY=VALUE",
-            help="What the value belongs to; may be given several times. In a file, {name} is the row's value of that column.",
-        ),
-        click.option(
-            "--keyring", "path", required=True, metavar="PATH", help="The keyring; in a file, {name} is the row's value of that column."
-        ),
-        click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False), required=False),
-    ):
-        command = option(command)
-    return command
-
-
-@click.command()
-@_options
-@handled
-@with_store
-def encrypt(
-    store: KeyStore, *, file: Path | None, path: str, pairs: tuple[str, ...], columns: tuple[str, ...], output: Path | None
-) -> None:
-    """Encrypt one value (FILE or stdin), or columns of FILE.
-
-    \b
-    echo -n "DE89 3704 0044" | securekit encrypt --keyring eu/acme/invoices --context id=42
-    securekit encrypt customers.csv --keyring "eu/{account}/customers" --column iban --context column=iban --context "id={id}" -o sealed.csv
-    """
-    context = parse_context(pairs)
-    if columns:
-        _Job(store, path, context, _encrypt_cells).run(file, columns, output)
-        return
+def encrypt_value(store: KeyStore, path: str, context: dict[str, str], file: Path | None, output: Path | None) -> None:
+    """Encrypt one value, and write the text form of its record."""
     from securekit.keyring import to_text
 
     record = store.keyring(path).encrypt(_read(file), context=context)
-    with _writing(output) as out:
+    with writing(output) as out:
         out.write(to_text(record).encode() + b"\n")
 
 
-@click.command()
-@_options
-@handled
-@with_store
-def decrypt(
-    store: KeyStore, *, file: Path | None, path: str, pairs: tuple[str, ...], columns: tuple[str, ...], output: Path | None
-) -> None:
-    """Decrypt one value (FILE or stdin), or columns of FILE. The options are those of `securekit encrypt`."""
-    context = parse_context(pairs)
-    if columns:
-        _Job(store, path, context, _decrypt_cells).run(file, columns, output)
-        return
+def decrypt_value(store: KeyStore, path: str, context: dict[str, str], file: Path | None, output: Path | None) -> None:
+    """Decrypt one value from its record, or the text form of it."""
     data = store.keyring(path).decrypt(_as_record(_read(file)), context=context)
-    with _writing(output) as out:
+    with writing(output) as out:
         out.write(data)
+
+
+def encrypt_columns(store: KeyStore, path: str, context: dict[str, str]) -> ColumnJob:
+    """Return what encrypts columns of a file."""
+    return ColumnJob(store, path, context, _encrypt_cells)
+
+
+def decrypt_columns(store: KeyStore, path: str, context: dict[str, str]) -> ColumnJob:
+    """Return what decrypts columns of a file."""
+    return ColumnJob(store, path, context, _decrypt_cells)
 
 
 def _read(file: Path | None) -> bytes:
@@ -112,7 +66,7 @@ def _as_record(data: bytes) -> bytes:
 
 
 @dataclass(frozen=True, slots=True)
-class _Job:
+class ColumnJob:
     """What is done to the columns of a file: ``path`` and ``context`` are templates that each row fills."""
 
     store: KeyStore
@@ -128,7 +82,7 @@ class _Job:
         from ._tables import open_table
 
         fields = [field for template in (self.path, *self.context.values()) for field in _FIELD.findall(template)]
-        with open_table(file) as table, _writing(output) as out, progress("rows") as advance:
+        with open_table(file) as table, writing(output) as out, progress("rows") as advance:
             table.check_columns([*columns, *fields])
             first, absent = 1, set(columns)
             for rows in table.batches():
@@ -198,19 +152,6 @@ def _decrypt_cells(ring: Keyring, items: Items) -> list[bytes | SecureKitError]:
             results.append(error)
     opened = iter(ring.decrypt_many(good, errors="return"))
     return [next(opened) if result == b"" else result for result in results]
-
-
-@contextmanager
-def _writing(output: Path | None) -> Iterator[BinaryIO]:
-    """Give a file that is ``output`` once it is complete, or stdout."""
-    if output is None:
-        yield sys.stdout.buffer
-        sys.stdout.buffer.flush()
-        return
-    from securekit._wire.atomic import atomic_writer
-
-    with atomic_writer(output) as out:
-        yield out
 
 
 def _fill_path(template: str, row: Row) -> str:

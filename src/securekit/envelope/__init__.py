@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 from ._envelope import Envelope
-from ._inspect import EnvelopeInspection, inspect
+from ._inspect import EnvelopeInspection, inspect, inspect_file
 from ._reader import SealedReader
 from ._writer import SealedWriter
 
-__all__ = ["Envelope", "EnvelopeInspection", "SealedReader", "SealedWriter", "inspect"]
+__all__ = ["Envelope", "EnvelopeInspection", "SealedReader", "SealedWriter", "inspect", "inspect_file"]

@@ -176,6 +176,7 @@ class Envelope(Secretive):
         wrappers: Sequence[KeyWrapper] | None = None,
         drop: Iterable[str | KeyWrapper] = (),
         context: Mapping[str, str] | None = None,
+        dry_run: bool = False,
     ) -> bool:
         """Exchange the recipients of a sealed file in place, whatever its size. No byte of the payload is written.
 
@@ -187,9 +188,10 @@ class Envelope(Secretive):
             wrappers: All recipients from now on; the envelope's own if None.
             drop: The ``key_ref`` of recipients, or their wrappers, that are to be lost.
             context: If given, the payload's commitment is checked as well, before anything is written.
+            dry_run: Only find out what would be done.
 
         Returns:
-            Whether anything was written.
+            Whether anything was (or would be) written.
 
         Raises:
             securekit.exceptions.EnvelopeError: A recipient would be lost; the recipients do not fit the file's headers; the
@@ -199,7 +201,7 @@ class Envelope(Secretive):
         """
         from ._slots import rewrap_file
 
-        return rewrap_file(self, path, wrappers=wrappers, drop=drop, context=context)
+        return rewrap_file(self, path, wrappers=wrappers, drop=drop, context=context, dry_run=dry_run)
 
     # What the other files of this package need.
 

@@ -114,6 +114,7 @@ def rewrap_file(
     wrappers: Sequence[KeyWrapper] | None,
     drop: Iterable[str | KeyWrapper],
     context: Mapping[str, str] | None,
+    dry_run: bool,
 ) -> bool:
     """See `Envelope.rewrap_file`."""
     descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
@@ -131,7 +132,7 @@ def rewrap_file(
                 raise EnvelopeError(message)
             changed = envelope.exchanged(header, opened.key, wrappers=wrappers, drop=drop)
             if changed is None:
-                for slot in opened.others:  # what an interrupted run has left
+                for slot in () if dry_run else opened.others:  # what an interrupted run has left
                     _write(descriptor, slot.offset, opened.found.body + opened.found.mac, size)
                 return bool(opened.others)
             if header.generation == MAX_GENERATION:
@@ -142,6 +143,8 @@ def rewrap_file(
                 room = f"the recipients need {len(sealed)} bytes, and the headers of {path} have room for {size}"
                 message = f"{room}: decrypt it and encrypt it anew"
                 raise EnvelopeError(message)
+            if dry_run:
+                return True
             # First what does not count now, so that the header that does is there until the new one is.
             for slot in (*opened.others, *reversed(opened.good)):
                 _write(descriptor, slot.offset, sealed, size)

@@ -2,7 +2,8 @@
 """Private keys as files hold them: PEM (RFC 7468), encrypted PEM (RFC 5958) and PKCS#12 (RFC 7292).
 
 RULE of this file: what a file asks us to compute is bounded before any of it is computed. An unbounded iteration count
-keeps a process busy for as long as its author likes, and so does the check of a huge RSA key.
+keeps a process busy for as long as its author likes, and so does the check of a huge RSA key. What cannot be seen are
+derivations inside an encrypted part of PKCS#12, which only the right password opens.
 """
 
 from __future__ import annotations

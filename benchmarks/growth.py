@@ -49,13 +49,13 @@ def records() -> Iterator[Ratio]:
 
     gcm = AESGCM(os.urandom(32))
     large, small = partial(bare, 10_000), partial(bare, 1_000)
-    yield compare(large, small, name="bare AES-GCM in a loop, 10,000 and 1,000 messages: time", goal=None, rounds=15, number=5)
+    yield compare(large, small, name="bare AES-GCM in a loop, 10,000 and 1,000 messages: time", goal=None, rounds=31, number=5)
     yield from _grow("`encrypt_many`, 10,000 and 1,000 records", encrypt, 1_000, number=5)
     yield from _grow("`decrypt_many`, 10,000 and 1,000 records", decrypt, 1_000, number=5)
 
 
 def keyrings(folder: Path) -> Iterator[Ratio]:
-    """Measure `paths` and `rewrap` over 1,000 and 100 keyrings in files."""
+    """Measure `paths` and `rewrap` over 1,000 and 100 keyrings in files, and how the time of walking the folders grows."""
     stores = {count: FileKeyStore(folder / str(count), wrapper=_wrapper()) for count in (100, 1_000)}
     for count, store in stores.items():
         for number in range(count):
@@ -70,6 +70,11 @@ def keyrings(folder: Path) -> Iterator[Ratio]:
         assert len(stores[count].rewrap(new)) == count
         stores[count] = FileKeyStore(folder / str(count), wrapper=new)
 
+    def walk(count: int) -> None:
+        assert sum(len(files) for _, _, files in os.walk(folder / str(count))) > count
+
+    large, small = partial(walk, 1_000), partial(walk, 100)
+    yield compare(large, small, name="bare `os.walk`, 1,000 and 100 keyrings: time", goal=None, rounds=31, number=5)
     yield from _grow("`FileKeyStore.paths`, 1,000 and 100 keyrings", paths, 100, number=5)
     yield from _grow("`FileKeyStore.rewrap`, 1,000 and 100 keyrings", rewrap, 100, number=1)
 
@@ -93,7 +98,7 @@ def versions(folder: Path) -> Iterator[Ratio]:
 def _grow(name: str, work: Callable[[int], None], small: int, *, number: int) -> Iterator[Ratio]:
     """Compare ``work`` on ten times ``small`` items with ``work`` on ``small`` items."""
     large = 10 * small
-    yield compare(partial(work, large), partial(work, small), name=f"{name}: time", goal=TIME_GOAL, rounds=15, number=number)
+    yield compare(partial(work, large), partial(work, small), name=f"{name}: time", goal=TIME_GOAL, rounds=31, number=number)
     yield Ratio(f"{name}: memory for one", _peak(work, large) / large, _peak(work, small) / small, MEMORY_GOAL, unit="bytes")
 
 

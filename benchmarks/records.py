@@ -90,6 +90,7 @@ def against_tink() -> Iterator[Ratio]:
             envelope.decrypt(message, ASSOCIATED_DATA)
 
     yield _compare("`Keyring.encrypt` 1 KiB, Tink `KmsEnvelopeAead`", _encrypt, encrypt, goal=3.0, at_least=True)
+    yield _compare("`BoundKeyring.encrypt` 1 KiB, Tink `KmsEnvelopeAead`", _bound_encrypt, encrypt, at_least=True)
     yield _compare("`Keyring.decrypt` 1 KiB, Tink `KmsEnvelopeAead`", _decrypt, decrypt, at_least=True)
 
 

@@ -86,7 +86,7 @@ def open_store(
         from securekit.keyring import FileKeyStore
 
         return FileKeyStore(Path(rest), wrapper=wrappers, also_open=openers, **options)
-    if kind == "memory" and not rest:
+    if url == "memory:":
         from securekit.keyring import MemoryKeyStore
 
         return MemoryKeyStore(wrapper=wrappers, also_open=openers, **options)
@@ -141,7 +141,7 @@ def _options(name: str, query: str) -> dict[str, str]:
     except ValueError:
         pairs = [("", "")]
     options = dict(pairs)
-    if len(options) != len(pairs) or not all(options.values()):
+    if len(options) != len(pairs) or not all(map(all, pairs)):
         message = f"the options of {name!r} are not of the form ?name=value&name=value, each name once"
         raise ValueError(message)
     return options

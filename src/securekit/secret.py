@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import hmac
-from typing import Generic, NoReturn, TypeVar, final
+from typing import ClassVar, Generic, NoReturn, TypeVar, final
 
 __all__ = ["Secret", "Secretive"]
 
@@ -46,7 +46,7 @@ class Secret(Secretive, Generic[T]):
     """
 
     __slots__ = ("_value",)
-    __hash__ = None  # type: ignore[assignment]
+    __hash__: ClassVar[None] = None  # type: ignore[assignment]
 
     def __init__(self, value: T) -> None:
         self._value = value

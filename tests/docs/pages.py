@@ -7,7 +7,7 @@ All blocks of one page run in order, in one temporary directory:
 - ```` ```console ````: each line after ``$ `` is run by bash with the virtual environment's programs on PATH; a line that
   ends in a backslash goes on in the next one. It must exit with 0, or with N where ``# exit N`` closes the line. Lines
   without ``$ `` are what it must print (``...`` stands for anything, as in doctest); without such lines, anything goes.
-  Exported variables live on in the page's later commands.
+  Variables live on in the page's later commands.
 - ``<!-- not-run: reason -->`` on the line above a block exempts it. The reason is not optional.
 - Blocks in other languages are not run.
 """
@@ -94,7 +94,7 @@ def run_page(page: Path, directory: Path) -> int:
 def _run(command: Command, directory: Path, state: Path, where: str) -> None:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
-        ["bash", "-c", f'. "$STATE"\n{command.line}\nstatus=$?\nexport -p > "$STATE"\nexit $status'],
+        ["bash", "-c", f'. "$STATE"\nset -a\n{command.line}\nstatus=$?\nexport -p > "$STATE"\nexit $status'],
         cwd=directory,
         env=os.environ | {"PATH": path, "STATE": str(state), "COLUMNS": "100", "NO_COLOR": "1"},
         stdin=subprocess.DEVNULL,

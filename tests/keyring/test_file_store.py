@@ -46,6 +46,16 @@ def test_names_do_not_collide(tmp_path: Path) -> None:
     assert store.paths("a/b") == ["a/b", "a/b/c"]
 
 
+def test_files_that_are_not_ours_are_not_listed(tmp_path: Path) -> None:
+    """A name that no keyring can have is passed over, and does not pass for the folder that it lies in."""
+    store = FileKeyStore(tmp_path, wrapper=LocalWrapper(bytes(32)))
+    store.keyring("eu/acme/invoices", create=True)
+    for name in ("@keyring.json", "eu/@keyring.json", "eu/Not A Segment@keyring.json", "eu/notes.txt"):
+        (tmp_path / name).touch()
+
+    assert store.paths() == ["eu/acme/invoices"]
+
+
 def test_files_and_directories_are_private(tmp_path: Path) -> None:
     """Documents are of mode 0600, directories of mode 0700."""
     root = tmp_path / "keys"

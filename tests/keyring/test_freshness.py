@@ -216,11 +216,25 @@ def test_a_rollback_under_a_running_process_is_refused() -> None:
     world.ring.refresh()
     world.storage._documents[PATH] = old
     world.clock.advance(61)
-    with pytest.raises(KeyStoreError, match="rolled back: the store holds revision 1, and this process has seen, or was told of, 2"):
+    with pytest.raises(KeyStoreError, match="rolled back: the document is of revision 1, and this process has seen, or was told of, 2"):
         world.ring.encrypt(b"x", context={})
     world.clock.advance(2)
     with pytest.raises(KeyStoreError, match="rolled back"):
         world.ring.refresh()
+
+
+def test_nothing_is_changed_on_top_of_a_rollback() -> None:
+    """A rotation or rewrap of an older document than one seen is refused before it is written: it would pass for a newer one."""
+    world = World()
+    old = world.storage.read(PATH)
+    assert old is not None
+    world.writing.rotate()
+    world.storage._documents[PATH] = old
+
+    for change in (world.writing.rotate, lambda: world.writer.rewrap(FlakyWrapper()), lambda: world.writer.backup(PATH)):
+        with pytest.raises(KeyStoreError, match="rolled back"):
+            change()
+    assert world.storage.read(PATH) == old
 
 
 def test_a_changed_document_is_refused() -> None:
@@ -245,6 +259,42 @@ def test_a_deleted_keyring_is_gone() -> None:
         world.ring.encrypt(b"x", context={})
     with pytest.raises(KeyNotFoundError):
         world.writing.encrypt(b"x", context={})
+
+
+def test_a_keyring_that_is_gone_is_not_made_anew() -> None:
+    """Where this process has seen a keyring, create=True makes no other one in its place: an unmounted disk looks the same."""
+    world = World()
+    world.storage._documents.clear()
+    world.clock.advance(61)
+    with pytest.raises(KeyNotFoundError, match="is gone: it was deleted, or has to be restored"):
+        world.writer.keyring(PATH, create=True)
+    with pytest.raises(KeyStoreError, match="gone, and this process has seen, or was told of, its revision 1: restore it"):
+        world.writer.keyring(PATH, create=True)
+    assert list(world.storage.paths()) == []
+
+
+def test_a_keyring_that_this_process_deleted_is_made_anew() -> None:
+    """After delete, create=True makes a new keyring, with another id."""
+    world = World()
+    former = world.writing.id
+    world.writer.delete(PATH)
+    assert world.writer.keyring(PATH, create=True).id != former
+
+
+def test_a_hook_may_use_the_keyring_that_it_is_told_of() -> None:
+    """An on_event that encrypts in the middle of a refresh neither waits for itself nor fails."""
+    records: list[bytes] = []
+    storage, clock = CountingStorage(), FakeClock()
+    KeyStore(storage, wrapper=LocalWrapper(bytes(32))).keyring(PATH, create=True)
+
+    def audit(event: Event) -> None:
+        if event.kind is EventKind.REFRESHED:
+            records.append(ring.encrypt(b"log", context={}))
+
+    ring = KeyStore(storage, wrapper=LocalWrapper(bytes(32)), clock=clock, on_event=audit).keyring(PATH)
+    clock.advance(59)
+    ring.refresh()
+    assert len(records) == 1
 
 
 def test_concurrent_first_uses_make_one_kms_call() -> None:

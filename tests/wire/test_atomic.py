@@ -220,6 +220,53 @@ def test_short_writes_are_completed(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert (tmp_path / "file").read_bytes() == NEW
 
 
+def test_the_first_error_is_the_one_that_is_raised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the temporary file cannot even be removed, the error says why it could not be written; the next writer removes it."""
+    real, failed = os.unlink, []
+
+    def write(*_: object) -> int:
+        failed.append(True)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def unlink(name: str, *, dir_fd: int) -> None:
+        if failed:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        real(name, dir_fd=dir_fd)
+
+    with monkeypatch.context() as faulty:
+        faulty.setattr(os, "write", write)
+        faulty.setattr(os, "unlink", unlink)
+        with pytest.raises(OSError, match="No space"):
+            write_atomic(tmp_path / "file", NEW)
+
+    assert _names(tmp_path) == [".file.tmp"]
+    write_atomic(tmp_path / "file", NEW)
+    assert _names(tmp_path) == ["file"]
+
+
+@pytest.mark.parametrize("put", [Path.hardlink_to, Path.symlink_to])
+def test_what_somebody_puts_in_place_of_the_temporary_file_is_not_written_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, put: Callable[[Path, Path], None]
+) -> None:
+    """In a directory that others can write to, neither a file nor a link of theirs receives the bytes."""
+    real, place, theirs = os.unlink, tmp_path / ".file.tmp", tmp_path / "theirs"
+    theirs.write_bytes(OLD)
+
+    def unlink(name: str, *, dir_fd: int) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            real(name, dir_fd=dir_fd)
+        put(place, theirs)
+
+    with monkeypatch.context() as racing:
+        racing.setattr(os, "unlink", unlink)
+        with pytest.raises(FileExistsError):
+            write_atomic(tmp_path / "file", NEW)
+    place.unlink()
+
+    assert _names(tmp_path) == ["theirs"]
+    assert theirs.read_bytes() == OLD
+
+
 @pytest.mark.parametrize("missing", ["EOPNOTSUPP", "EISDIR", "ENOENT"])
 @pytest.mark.parametrize("call", ["open", "link"])
 def test_a_file_system_without_unnamed_files_gets_a_named_one(

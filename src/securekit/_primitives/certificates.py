@@ -95,17 +95,19 @@ class Certificate:
         if certificate.serial_number <= 0:
             message = "the certificate's serial number is not positive, which RFC 5280, section 4.1.2.2, forbids"
             raise CertificateError(message)
-        self.public_key = PublicKey.of(_read("public key", lambda: _public_key(certificate)))
-        self.subject = _printable(_read("subject", lambda: certificate.subject).rfc4514_string())
-        self.fingerprint = certificate.fingerprint(SHA256()).hex()
+        self.public_key: PublicKey = PublicKey.of(_read("public key", lambda: _public_key(certificate)))
+        self.subject: str = _printable(_read("subject", lambda: certificate.subject).rfc4514_string())
+        self.fingerprint: str = certificate.fingerprint(SHA256()).hex()
         self.not_before: datetime = _read("first moment", lambda: certificate.not_valid_before_utc)
         self.not_after: datetime = _read("last moment", lambda: certificate.not_valid_after_utc)
         extensions = _read("extensions", lambda: certificate.extensions)
         usage = _find(extensions, x509.KeyUsage)
         purposes = _find(extensions, x509.ExtendedKeyUsage)
-        self.key_usage = None if usage is None else frozenset(name for name in _USAGES if getattr(usage, name))
-        self.extended_key_usage = None if purposes is None else frozenset(purpose.dotted_string for purpose in purposes)
-        self.unknown_critical = tuple(
+        self.key_usage: frozenset[str] | None = None if usage is None else frozenset(name for name in _USAGES if getattr(usage, name))
+        self.extended_key_usage: frozenset[str] | None = (
+            None if purposes is None else frozenset(purpose.dotted_string for purpose in purposes)
+        )
+        self.unknown_critical: tuple[str, ...] = tuple(
             extension.oid.dotted_string for extension in extensions if extension.critical and extension.oid not in _UNDERSTOOD
         )
 

@@ -19,6 +19,7 @@ Json = dict[str, "Json"] | list["Json"] | str | int | bool | None
 
 _MAX_INTEGER = 2**53 - 1  # RFC 8785 section 3.2.2.3: what every reader holds exactly
 _MAX_DEPTH = 32
+_MAX_COMMAS = 50_000  # of a keyring document with 4,096 keys: 33,500
 
 
 def encode(value: Json) -> bytes:
@@ -35,14 +36,15 @@ def decode(data: bytes, *, max_size: int) -> dict[str, Json]:
         max_size: In bytes; checked before anything is parsed.
 
     Raises:
-        securekit.exceptions.FormatError: Too large, no JSON object, nested deeper than 32, with a number that is no integer
-            below 2^53, with a duplicate member, or otherwise not canonical.
+        securekit.exceptions.FormatError: Too large, no JSON object, nested deeper than 32, of more than 50,000 members and
+            items, with a number that is no integer below 2^53, with a duplicate member, or otherwise not canonical.
     """
     if len(data) > max_size:
         message = f"the document has {len(data)} bytes; at most {max_size} are read"
         raise FormatError(message)
-    if _depth(data) > _MAX_DEPTH:
-        message = f"the document is nested deeper than {_MAX_DEPTH}"
+    outside = _outside_of_strings(data)
+    if outside.count(b",") > _MAX_COMMAS or _depth(outside) > _MAX_DEPTH:
+        message = f"the document is nested deeper than {_MAX_DEPTH}, or has more than {_MAX_COMMAS} members and items"
         raise FormatError(message)
     try:
         value = json.loads(data.decode(), parse_int=_integer, parse_float=_refuse, parse_constant=_refuse)
@@ -73,14 +75,21 @@ def _utf16(name: str) -> bytes:
     return name.encode("utf-16-be")
 
 
-def _depth(data: bytes) -> int:
-    """Return how deep ``data`` nests; at least as deep as a parser gets before it finds that it is no JSON."""
+def _outside_of_strings(data: bytes) -> bytes:
+    """Return what structures ``data``, at least as far as a parser gets before it finds that ``data`` is no JSON."""
     # In the order in which they stand, escaped backslashes and then escaped quotes go; every second part is outside of strings.
-    outside = b"".join(data.replace(rb"\\", b"").replace(rb"\"", b"").split(b'"')[::2])
+    return b"".join(data.replace(rb"\\", b"").replace(rb"\"", b"").split(b'"')[::2])
+
+
+def _depth(outside: bytes) -> int:
+    """Return how deep the brackets nest, or the first depth that is too deep."""
     depth = deepest = 0
     for byte in outside.translate(None, delete=_NOT_BRACKETS):
         depth += 1 if byte in b"[{" else -1
-        deepest = max(deepest, depth)
+        if depth > deepest:
+            deepest = depth
+            if deepest > _MAX_DEPTH:
+                break
     return deepest
 
 

@@ -51,6 +51,7 @@ def read_key_file(path: str | os.PathLike[str], *, max_size: int = MAX_SIZE) -> 
         raise KeyFileError(message) from None
     if not 0 < len(data) <= max_size:
         message = f"the key file {name} is empty" if not data else f"the key file {name} has more than {max_size} bytes"
+        del data  # error trackers show the variables of a frame that raises
         raise KeyFileError(message)
     return data
 

@@ -85,8 +85,10 @@ class ContextEncoder(Secretive):
                 value = context[key].encode()
                 encoded += _LENGTHS[len(value)] + value + after
         except (KeyError, IndexError, AttributeError, TypeError, UnicodeEncodeError):
-            return self._without_plan(context)
-        return length(len(encoded)) + encoded
+            pass  # left behind before anything is raised: the codec's error holds the value
+        else:
+            return length(len(encoded)) + encoded
+        return self._without_plan(context)
 
     def join(self, context: Mapping[str, str]) -> dict[str, str]:
         """Return the fixed pairs and ``context`` as one.
@@ -128,8 +130,10 @@ def _encode(text: str, what: str, least: int, most: int) -> bytes:
     try:
         encoded = text.encode()
     except UnicodeEncodeError:
+        encoded = None  # nothing is raised here: the codec's error holds the text
+    if encoded is None:
         message = f"a context {what} cannot be encoded as UTF-8"
-        raise ValueError(message) from None
+        raise ValueError(message)
     if not least <= len(encoded) <= most:
         message = f"a context {what} has {len(encoded)} bytes of UTF-8; {least} to {most} are allowed"
         raise ValueError(message)

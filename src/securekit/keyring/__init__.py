@@ -9,7 +9,6 @@ from ._bound import BoundKeyring
 from ._clock import Clock, SystemClock
 from ._document import KeyState
 from ._event import Event, EventKind, OnEvent
-from ._info import Due, ErasureReceipt, KeyInfo
 from ._keyring import Keyring
 from ._path import check_path, fill_path
 from ._record import from_text, to_text
@@ -18,6 +17,8 @@ from ._storage import DocumentStorage
 from ._store import FileKeyStore, KeyStore, MemoryKeyStore, StoreOptions
 
 if TYPE_CHECKING:
+    from ._due import Due
+    from ._info import ErasureReceipt, KeyInfo
     from ._inspect import Inspection, inspect
     from ._keyring_wrapper import KeyringWrapper
 
@@ -50,7 +51,10 @@ __all__ = [
 
 # Not every process needs these.
 _LAZY = {
+    "Due": "_due",
+    "ErasureReceipt": "_info",
     "Inspection": "_inspect",
+    "KeyInfo": "_info",
     "KeyringWrapper": "_keyring_wrapper",
     "inspect": "_inspect",
 }

@@ -11,7 +11,8 @@ from securekit._wire.pae import ContextEncoder
 from ._verbs import DataVerbs
 
 if TYPE_CHECKING:
-    from ._live import KeyringSource, LiveCache
+    from ._live import LiveCache
+    from ._source import StoreSource
 
 __all__ = ["BoundKeyring"]
 
@@ -27,7 +28,7 @@ class BoundKeyring(DataVerbs):
 
     __slots__ = ("_fixed",)
 
-    def __init__(self, path: str, source: KeyringSource, cache: LiveCache, fixed: Mapping[str, str]) -> None:
+    def __init__(self, path: str, source: StoreSource, cache: LiveCache, fixed: Mapping[str, str]) -> None:
         super().__init__(path, source, cache, ContextEncoder(fixed))
         self._fixed = dict(fixed)
 

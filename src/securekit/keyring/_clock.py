@@ -6,13 +6,13 @@ from __future__ import annotations
 import re
 import time
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from securekit.exceptions import FormatError
 
 __all__ = ["Clock", "SystemClock", "format_time", "parse_time"]
 
-_RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
+_RFC3339 = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z"
 
 
 class Clock(Protocol):
@@ -30,13 +30,13 @@ class SystemClock:
 
     __slots__ = ()
 
-    monotonic = staticmethod(time.monotonic)
-    time = staticmethod(time.time)
+    monotonic: ClassVar[staticmethod[[], float]] = staticmethod(time.monotonic)
+    time: ClassVar[staticmethod[[], float]] = staticmethod(time.time)
 
 
 def format_time(seconds: int) -> str:
     """Return the moment as RFC 3339 in UTC with whole seconds: ``2026-11-23T09:30:00Z``."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
 
 
 def parse_time(text: object) -> int:
@@ -45,10 +45,12 @@ def parse_time(text: object) -> int:
     Raises:
         securekit.exceptions.FormatError: ``text`` is anything else than `format_time` gives.
     """
-    if isinstance(text, str) and _RFC3339.fullmatch(text):
+    if isinstance(text, str) and re.fullmatch(_RFC3339, text):
         try:
-            return int(datetime.fromisoformat(text).timestamp())
+            seconds = int(datetime.fromisoformat(text).timestamp())
         except ValueError:
-            pass
+            seconds = None
+        if seconds is not None and format_time(seconds) == text:  # some versions of Python read 24:00 as the next day
+            return seconds
     message = "a time in the document is not of the form 2026-11-23T09:30:00Z"
     raise FormatError(message)

@@ -47,9 +47,10 @@ ID_SIZE = 16  # bytes of a keyring id
 KEY_ID_SIZE = 4  # bytes
 _MAC_SIZE = 32  # bytes, HMAC-SHA-256
 _SEALED_KEY_SIZE = 24 + 32 + 32 + 16  # bytes: nonce ‖ commitment ‖ key ‖ tag
-_KEY_ID = re.compile(r"[0-9a-f]{8}")
-_NAME = re.compile(r"[a-z0-9-]{1,64}")
-_REFERENCE = re.compile(r"[\x21-\x7e]{0,700}")
+# Compiled when they are first needed, and kept by the re module.
+_KEY_ID = r"[0-9a-f]{8}"
+_NAME = r"[a-z0-9-]{1,64}"
+_REFERENCE = r"[\x21-\x7e]{0,700}"
 _MAX_ABOUT = 8  # members
 _MAX_ABOUT_TEXT = 512  # characters
 _TOP = {"created", "format", "id", "keys", "mac", "path", "recipients", "refresh", "revision", "stale_if_error"}
@@ -121,8 +122,15 @@ class KeyringDocument:
         return replace(self, keys=tuple(changed if key.id == changed.id else key for key in self.keys))
 
     def encode(self, secret: KeyringSecret) -> bytes:
-        """Return the document's one encoding, authenticated under ``secret``."""
+        """Return the document's one encoding, authenticated under ``secret``.
+
+        Raises:
+            securekit.exceptions.FormatError: It is out of bounds: what could not be read again is never written.
+        """
         body = self._body()
+        for item in _list(body["recipients"], 1, MAX_RECIPIENTS):
+            _recipient(item)  # the one part that comes from elsewhere
+        _integer(self.revision, 1, MAX_REVISION)
         body["mac"] = base64url.encode(secret.mac(canonical_json.encode(body)))
         data = canonical_json.encode(body)
         if len(data) > MAX_SIZE:
@@ -193,7 +201,7 @@ class KeyringDocument:
         }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class SealedDocument:
     """A document as it was read, before and after it is proven genuine."""
 
@@ -217,7 +225,7 @@ class KeyringSecret(Secretive):
     __slots__ = ("_cipher", "_mac_key", "value")
 
     def __init__(self, value: bytes) -> None:
-        self.value = value
+        self.value: bytes = value
         self._mac_key = hkdf(value, "securekit/keyring/1 document")
         self._cipher = KcXaes256Gcm(hkdf(value, "securekit/keyring/1 keys"))
 
@@ -265,8 +273,8 @@ def _integer(value: Json, least: int, most: int) -> int:
     return cast("int", value)
 
 
-def _text(value: Json, form: re.Pattern[str], what: str) -> str:
-    _expect(isinstance(value, str) and form.fullmatch(value) is not None, f"has a {what} of another form")
+def _text(value: Json, form: str, what: str) -> str:
+    _expect(isinstance(value, str) and re.fullmatch(form, value) is not None, f"has a {what} of another form")
     return cast("str", value)
 
 
@@ -296,7 +304,7 @@ def _recipient(value: Json) -> WrappedKey:
         isinstance(about, dict)
         and len(about) <= _MAX_ABOUT
         and all(
-            _NAME.fullmatch(name.replace("_", "-")) and isinstance(text, str) and len(text) <= _MAX_ABOUT_TEXT
+            re.fullmatch(_NAME, name.replace("_", "-")) and isinstance(text, str) and len(text) <= _MAX_ABOUT_TEXT
             for name, text in about.items()
         ),
         "has a description of a recipient that is out of bounds",

@@ -69,12 +69,14 @@ class FileStorage:
 
     def paths(self) -> Iterator[str]:
         """Yield the paths of all documents; a directory that cannot be read is an error, never an empty one."""
+        root = os.fspath(self.root)
         with _translated("list", self.root):
-            found = [Path(directory, name) for directory, _, files in os.walk(self.root, onerror=_raise_unless_gone) for name in files]
-        for file in found:
-            if file.name.endswith(_DOCUMENT):
-                with suppress(ValueError):  # not written by us
-                    yield check_path(file.relative_to(self.root).as_posix().removesuffix(_DOCUMENT))
+            for directory, _, files in os.walk(root, onerror=_raise_unless_gone):
+                above = directory.removeprefix(root).strip("/")  # as text: a Path for each file would take longer than the walk
+                for name in files:
+                    if name.endswith(_DOCUMENT):
+                        with suppress(ValueError):  # not written by us
+                            yield check_path(f"{above}/{name.removesuffix(_DOCUMENT)}".lstrip("/"))
 
     @contextmanager
     def lock(self, path: str) -> Iterator[None]:

@@ -1,18 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What may be known of a keyring: key versions, what is due, and the receipt of an erasure."""
+"""What may be known of a keyring: its key versions, and the receipt of an erasure."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ._document import KeyringDocument, KeyState
+    from ._document import KeyringDocument, KeyState, KeyVersion
 
-__all__ = ["Action", "Due", "ErasureReceipt", "KeyInfo", "moment", "receipt"]
-
-Action = Literal["rotate", "promote", "rewrap", "re-encrypt"]
+__all__ = ["ErasureReceipt", "KeyInfo", "key_info", "receipt"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,23 +46,6 @@ class KeyInfo:
 
 
 @dataclass(frozen=True, slots=True)
-class Due:
-    """Something that should be done to a keyring soon.
-
-    Attributes:
-        action: ``"rotate"``, ``"promote"``, ``"rewrap"`` or ``"re-encrypt"``.
-        path: The keyring's path.
-        key_id: The key version concerned, if one is.
-        reason: Why, for people.
-    """
-
-    action: Action
-    path: str
-    key_id: str | None
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
 class ErasureReceipt:
     """What was erased, when, and what else has to go before the erasure is complete.
 
@@ -86,18 +67,33 @@ class ErasureReceipt:
     remaining: tuple[str, ...]
 
 
+def key_info(key: KeyVersion, *, path: str, messages: int) -> KeyInfo:
+    """Return what may be known of ``key``."""
+    return KeyInfo(
+        id=key.id,
+        path=path,
+        state=key.state,
+        created=_moment(key.created),
+        promoted=None if key.promoted is None else _moment(key.promoted),
+        disabled=None if key.disabled is None else _moment(key.disabled),
+        not_after=None if key.not_after is None else _moment(key.not_after),
+        due=key.due,
+        messages=messages,
+    )
+
+
 def receipt(document: KeyringDocument, key_ids: tuple[str, ...], now: float) -> ErasureReceipt:
     """Return the receipt of an erasure that ``document`` is the result of."""
     return ErasureReceipt(
         path=document.path,
         key_ids=key_ids,
         keyring_id=document.id.hex(),
-        erased_at=moment(int(now)),
+        erased_at=_moment(int(now)),
         revision=document.revision,
         remaining=tuple(f"{wrapped.wrapper} {wrapped.key_ref}".rstrip() for wrapped in document.recipients),
     )
 
 
-def moment(seconds: int) -> datetime:
+def _moment(seconds: int) -> datetime:
     """Return the point in time, in UTC."""
     return datetime.fromtimestamp(seconds, UTC)

@@ -50,28 +50,35 @@ def inspect(message: bytes | str) -> Inspection:
         TypeError: ``message`` is neither bytes nor str.
         securekit.exceptions.FormatError: It is in none of the formats.
     """
-    if isinstance(message, str):
-        message = record.from_text(message) if message.startswith(record.TEXT_PREFIX) else message.encode(errors="replace")
-    if not isinstance(message, bytes):
+    if not isinstance(message, bytes | str):
         error = f"a message is bytes or str, not {type(message).__name__}"
         raise TypeError(error)
-    if message[:1] == record.VERSION:
-        key_id = record.check_record(message)
-        return Inspection("record", "securekit/record/1", len(message), plaintext_size=len(message) - record.OVERHEAD, key_id=key_id)
-    if message[:4] == record.TEXT_PREFIX.encode():
-        return inspect(message.decode("ascii", errors="replace"))
-    if message[:1] == b"{":
-        document = KeyringDocument.decode(message).document
-        return Inspection(
-            "keyring",
-            FORMAT,
-            len(message),
-            key_id=document.primary.id,
-            path=document.path,
-            keyring_id=document.id.hex(),
-            revision=document.revision,
-            key_count=len(document.keys),
-            recipients=document.recipients,
-        )
+    data = message if isinstance(message, bytes) else message.encode(errors="surrogatepass")
+    if data.startswith(record.TEXT_PREFIX.encode()):
+        return _record(record.from_text(data.decode("ascii", errors="replace")))
+    if data[:1] == b"{":
+        return _keyring(data)
+    if isinstance(message, bytes) and data[:1] == record.VERSION:
+        return _record(data)
     error = "neither a securekit record, nor its text form (sk1.…), nor a keyring document"
     raise FormatError(error)
+
+
+def _record(message: bytes) -> Inspection:
+    key_id = record.check_record(message)
+    return Inspection("record", "securekit/record/1", len(message), plaintext_size=len(message) - record.OVERHEAD, key_id=key_id)
+
+
+def _keyring(message: bytes) -> Inspection:
+    document = KeyringDocument.decode(message).document
+    return Inspection(
+        "keyring",
+        FORMAT,
+        len(message),
+        key_id=document.primary.id,
+        path=document.path,
+        keyring_id=document.id.hex(),
+        revision=document.revision,
+        key_count=len(document.keys),
+        recipients=document.recipients,
+    )

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from securekit._wire.pae import ContextEncoder
@@ -11,9 +11,7 @@ from securekit.exceptions import KeyNotFoundError
 
 from . import _lifecycle as lifecycle
 from ._bound import BoundKeyring
-from ._document import KeyState
 from ._event import Event, EventKind
-from ._info import Due, ErasureReceipt, KeyInfo, moment, receipt
 from ._live import LiveCache
 from ._verbs import DataVerbs
 
@@ -21,8 +19,10 @@ if TYPE_CHECKING:
     from securekit.wrappers import WrappedKey
 
     from ._document import KeyringDocument, KeyVersion
-    from ._info import Action
-    from ._live import Change, KeyringSource, Live
+    from ._due import Due
+    from ._info import ErasureReceipt, KeyInfo
+    from ._live import Change, Live
+    from ._source import StoreSource
     from ._unlocking import Opened, Trust
 
 __all__ = ["Keyring"]
@@ -40,7 +40,7 @@ class Keyring(DataVerbs):
 
     __slots__ = ("__weakref__",)
 
-    def __init__(self, path: str, source: KeyringSource, trust: Trust) -> None:
+    def __init__(self, path: str, source: StoreSource, trust: Trust) -> None:
         super().__init__(path, source, LiveCache(path, source, trust), ContextEncoder())
 
     def bind(self, **context: str) -> BoundKeyring:
@@ -158,6 +158,8 @@ class Keyring(DataVerbs):
             securekit.exceptions.KeyNotFoundError: No such key.
             securekit.exceptions.KeyStateError: It is primary, or was not disabled for long enough.
         """
+        from ._info import receipt
+
         name = self._id(key_id)
         live = self._cache.update(lambda opened, now: lifecycle.destroy(opened.document, name, now=now, force=force))
         self._source.emit(Event(EventKind.CHANGED, self.path, name, "destroyed"))
@@ -165,39 +167,17 @@ class Keyring(DataVerbs):
 
     def due(self) -> list[Due]:
         """Return what should be done soon: rotate, promote, rewrap, re-encrypt. A due key still works."""
+        from ._due import find_due  # which processes that only encrypt do not need
+
         live = self._cache.current()
-        document, now = live.opened.document, self._source.clock.time()
-        primary = document.primary
-        found: list[Due] = []
-
-        def add(action: Action, key_id: str | None, reason: str) -> None:
-            found.append(Due(action, self.path, key_id, reason))
-
-        age = now - (primary.promoted or primary.created)
-        if age >= self._source.rotate_after:
-            add(
-                "rotate",
-                primary.id,
-                f"primary for {timedelta(seconds=int(age))}, longer than {timedelta(seconds=int(self._source.rotate_after))}",
-            )
-        if primary.not_after is not None and now >= primary.not_after - document.refresh:
-            add(
-                "rotate",
-                primary.id,
-                "reaches its not_after within the refresh time"
-                if now < primary.not_after
-                else "is past its not_after and no longer encrypts",
-            )
-        if (messages := live.primary.units_used) >= self._source.max_messages:
-            add("rotate", primary.id, f"encrypted {messages} messages in this process alone")
-        for key in document.keys:
-            if key.state is KeyState.ACTIVE and key.promoted is None and now - key.created > document.refresh:
-                add("promote", key.id, "staged for longer than the refresh time: every process knows it")
-            if key.due and key.state is not KeyState.DESTROYED:
-                add("re-encrypt", key.id, "a recipient that was dropped since knew this key")
-        if not {wrapped.recipient for wrapped in document.recipients}.issuperset(self._source.targets(self.path)):
-            add("rewrap", None, "one of the store's wrappers is not a recipient of the document")
-        return found
+        return find_due(
+            live.opened.document,
+            now=self._source.clock.time(),
+            rotate_after=self._source.rotate_after,
+            max_messages=self._source.max_messages,
+            messages=live.primary.units_used,
+            targets=self._source.targets(self.path),
+        )
 
     def refresh(self) -> None:
         """Read the document again now, and ask the KMS again, whatever the caches say.
@@ -226,18 +206,10 @@ class Keyring(DataVerbs):
         return bare
 
     def _info(self, key: KeyVersion, live: Live) -> KeyInfo:
+        from ._info import key_info
+
         record_key = live.keys.get(bytes.fromhex(key.id))
-        return KeyInfo(
-            id=key.id,
-            path=self.path,
-            state=key.state,
-            created=moment(key.created),
-            promoted=None if key.promoted is None else moment(key.promoted),
-            disabled=None if key.disabled is None else moment(key.disabled),
-            not_after=None if key.not_after is None else moment(key.not_after),
-            due=key.due,
-            messages=record_key.units_used if record_key else 0,
-        )
+        return key_info(key, path=self.path, messages=record_key.units_used if record_key else 0)
 
     def _seconds(self, moment: datetime | None) -> int | None:
         if moment is None:

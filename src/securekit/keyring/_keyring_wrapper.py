@@ -35,8 +35,8 @@ __all__ = ["MAX_DEPTH", "KeyringWrapper"]
 
 MAX_DEPTH = 4  # keyrings above a keyring
 
-_climbing: ContextVar[tuple[str, ...]] = ContextVar("_climbing", default=())
-"""The paths between the keyring that is being opened and the KEK; constant between calls."""
+_climbing: ContextVar[tuple[Keyring, ...]] = ContextVar("_climbing", default=())
+"""The keyrings above what is being wrapped or opened, as far as the way up is known; empty between calls."""
 
 
 class KeyringWrapper(Secretive):
@@ -77,8 +77,7 @@ class KeyringWrapper(Secretive):
             securekit.exceptions.WrapperError: More than four keyrings would stand above each other, or in a circle; or the
                 parent cannot be used.
         """
-        live = self._parent()
-        record_key = live.primary
+        record_key = self._parent(binding).primary
         package = seal_package(key, binding)
         sealed = record_key.cipher.encrypt(package, _associated_data(self._keyring.path, record_key.header))
         return WrappedKey(self.name, f"{self._keyring.path}@{record_key.key_id}", sealed)
@@ -98,14 +97,14 @@ class KeyringWrapper(Secretive):
         key_id = check_record(wrapped.ciphertext)
         if not self.opens(wrapped) or wrapped.key_ref.rpartition("@")[2] != key_id:
             raise DecryptionError
-        live = self._parent()
+        live = self._parent(binding)
         try:
             record_key = self._keyring._find(bytes.fromhex(key_id), live)  # noqa: SLF001 - the parent's key by its id
         except (KeyNotFoundError, KeyStateError) as error:
             message = f"the key {wrapped.key_ref} that this was wrapped under is gone or disabled"
             raise WrapperDeniedError(message) from error
-        package = record_key.cipher.decrypt(wrapped.ciphertext, _associated_data(self._keyring.path, record_key.header))
-        return open_package(package, binding)
+        # The package is no variable: error trackers show those.
+        return open_package(record_key.cipher.decrypt(wrapped.ciphertext, _associated_data(self._keyring.path, record_key.header)), binding)
 
     def wrap_many(self, items: Iterable[tuple[bytes, Binding]]) -> list[WrappedKey]:
         """Wrap each ``(key, binding)``."""
@@ -119,20 +118,21 @@ class KeyringWrapper(Secretive):
         """Name the parent's path."""
         return f"<KeyringWrapper {self._keyring.path}>"
 
-    def _parent(self) -> Live:
-        """Return the parent, opened, having checked that the way up ends."""
+    def _parent(self, binding: Binding) -> Live:
+        """Return the parent, opened, having climbed all the way up: it must end, and not lead to what stands below."""
         path = self._keyring.path
-        above = _climbing.get()
-        if path in above or len(above) >= MAX_DEPTH:
-            how = "stand above each other in a circle" if path in above else f"stand above each other more than {MAX_DEPTH} deep"
-            message = f"keyrings {how}: {' → '.join((*above, path))}"
+        way = (*_climbing.get(), self._keyring)
+        if len(way) > MAX_DEPTH:
+            message = f"more than {MAX_DEPTH} keyrings stand above each other: {_names(way)}"
             raise WrapperError(message)
-        token = _climbing.set((*above, path))
+        token = _climbing.set(way)
         try:
-            live = self._keyring._cache.current()  # noqa: SLF001 - the parent
-            if self.depth > MAX_DEPTH:
-                message = f"{path} has {self.depth - 1} keyrings above it already; at most {MAX_DEPTH} stand above each other"
+            live = self._keyring._cache.current() if self._keyring not in way[:-1] else None  # noqa: SLF001 - the parent
+            if live is None or live.opened.document.binding == tuple(binding):
+                message = f"keyrings stand above each other in a circle: {_names(way)}"
                 raise WrapperError(message)
+            if isinstance(live.opened.wrapper, KeyringWrapper):
+                live.opened.wrapper._parent(binding)  # noqa: SLF001 - of this class; it is in memory, as a rule
         except KeyStoreUnavailableError as error:
             message = f"the keyring {path} that holds the KEK cannot be read now"
             raise WrapperUnavailableError(message) from error
@@ -142,6 +142,10 @@ class KeyringWrapper(Secretive):
         finally:
             _climbing.reset(token)
         return live
+
+
+def _names(way: tuple[Keyring, ...]) -> str:
+    return " → ".join(keyring.path for keyring in way)
 
 
 def _associated_data(path: str, header: bytes) -> bytes:

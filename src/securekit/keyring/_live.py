@@ -13,12 +13,13 @@ RULES of this file.
 from __future__ import annotations
 
 from collections.abc import Callable
-from threading import Lock
-from typing import TYPE_CHECKING, Protocol
+from contextlib import AbstractContextManager
+from threading import RLock
+from typing import TYPE_CHECKING
 
 from securekit._primitives.process import process
 from securekit._primitives.rng import random_bytes
-from securekit.exceptions import DecryptionError, KeyStoreError, KeyStoreUnavailableError, SecureKitError, WrapperUnavailableError
+from securekit.exceptions import DecryptionError, KeyStoreUnavailableError, SecureKitError, WrapperUnavailableError
 from securekit.secret import Secretive
 
 from ._document import KeyState
@@ -26,11 +27,11 @@ from ._event import Event, EventKind
 from ._record import RecordKey
 
 if TYPE_CHECKING:
-    from ._clock import Clock
     from ._document import KeyringDocument, KeyVersion
+    from ._source import StoreSource
     from ._unlocking import Opened, Trust
 
-__all__ = ["Change", "KeyringSource", "Live", "LiveCache", "unseal"]
+__all__ = ["Change", "Live", "LiveCache", "unseal"]
 
 Change = Callable[["Opened", int], "KeyringDocument"]
 """From what is stored, and the time of the change in whole seconds, to what shall be stored."""
@@ -41,34 +42,6 @@ _FORCED = 1.0  # seconds between reads that an unknown key id forces, and betwee
 _JITTER = 0.1  # of cache_ttl, so that a fleet does not ask the KMS all at once
 
 
-class KeyringSource(Protocol):
-    """Where a keyring comes from and goes to: what a store is to its keyrings."""
-
-    clock: Clock
-    floors: dict[str, int]
-    """The highest revision seen per path; it outlives the keyring objects, so that an old document is refused for good."""
-    refresh: float
-    stale_if_error: float
-    cache_ttl: float
-    rotate_after: float
-    max_messages: int
-
-    def load(self, path: str, known: Opened | None, trust: Trust, *, renew: bool) -> Opened:
-        """Read the document again; ask the KMS only if it must be asked, or ``renew``."""
-
-    def update(self, path: str, known: Opened | None, trust: Trust, change: Change) -> Opened:
-        """Read, change and write the document under the store's lock, and return it once it is durable."""
-
-    def targets(self, path: str) -> list[tuple[str, str]]:
-        """Return the recipients that a rewrap would write."""
-
-    def emit(self, event: Event) -> None:
-        """Tell the operator."""
-
-    def schedule(self, job: Callable[[], None]) -> None:
-        """Run ``job`` soon, in the store's background thread."""
-
-
 class Live(Secretive):
     """All that a keyring knows at one moment. ``keys`` fills up as ids are met; ``attention_at`` says when to look again."""
 
@@ -77,15 +50,15 @@ class Live(Secretive):
     def __init__(
         self, opened: Opened, *, keys: dict[bytes, RecordKey], primary: RecordKey, checked_at: float, opened_at: float, ttl: float
     ) -> None:
-        self.opened = opened
-        self.keys = keys
-        self.primary = primary
-        self.checked_at = checked_at
-        self.opened_at = opened_at
-        self.ttl = ttl
-        self.stop_at = opened.document.primary.not_after
-        self.failing = False
-        self.attention_at = 0.0
+        self.opened: Opened = opened
+        self.keys: dict[bytes, RecordKey] = keys
+        self.primary: RecordKey = primary
+        self.checked_at: float = checked_at
+        self.opened_at: float = opened_at
+        self.ttl: float = ttl
+        self.stop_at: int | None = opened.document.primary.not_after
+        self.failing: bool = False
+        self.attention_at: float = 0.0
 
 
 class LiveCache(Secretive):
@@ -93,16 +66,16 @@ class LiveCache(Secretive):
 
     __slots__ = ("_failure", "_forced_at", "_lock", "_monotonic", "_path", "_pending", "_process", "_source", "live", "trust")
 
-    def __init__(self, path: str, source: KeyringSource, trust: Trust) -> None:
+    def __init__(self, path: str, source: StoreSource, trust: Trust) -> None:
         self.live: Live | None = None
-        self.trust = trust
+        self.trust: Trust = trust
         self._path = path
         self._source = source
         self._monotonic = source.clock.monotonic
         self._forced_at = -_FORCED
         self._failure: tuple[float, SecureKitError] | None = None
         self._pending = False
-        self._lock = Lock()
+        self._lock = RLock()
         self._process = process.token
 
     def current(self) -> Live:
@@ -118,8 +91,7 @@ class LiveCache(Secretive):
         live = self.live
         if live is not None:
             due_at, dead_at = self._deadlines(live)
-            waiting = self._pending and begin < due_at + self._refresh_period(live.opened.document)
-            if begin < due_at or (begin < dead_at and (live.failing or waiting)):
+            if begin < due_at or (begin < dead_at and live.failing):
                 return self._refresh_behind(live, due_at)
         with self._mutex():
             live = self.live
@@ -138,7 +110,6 @@ class LiveCache(Secretive):
             live = self.live
             try:
                 opened = self._source.update(self._path, live.opened if live else None, self.trust, change)
-                self._check_floor(opened)
             except SecureKitError:
                 if live is not None:
                     live.attention_at = 0.0  # whatever was written, if anything: the next call looks
@@ -204,7 +175,6 @@ class LiveCache(Secretive):
         renew = renew or known is None or begin >= known.opened_at + known.ttl * _AHEAD
         try:
             opened = self._source.load(self._path, known.opened if known else None, self.trust, renew=renew)
-            self._check_floor(opened)
         except (KeyStoreUnavailableError, WrapperUnavailableError) as error:
             self._failure = (self._monotonic(), error)
             raise
@@ -261,15 +231,6 @@ class LiveCache(Secretive):
     def _refresh_period(self, document: KeyringDocument) -> float:
         return min(self._source.refresh, document.refresh)
 
-    def _check_floor(self, opened: Opened) -> None:
-        revision, floor = opened.document.revision, self._source.floors.get(self._path, 0)
-        if revision < floor:
-            message = (
-                f"{self._path} was rolled back: the store holds revision {revision}, and this process has seen, or was told of, {floor}."
-                " Restore the newer document; or, if the older one shall stand, restart this process without the higher minimum"
-            )
-            raise KeyStoreError(message)
-
     def _raise_recent_failure(self, begin: float) -> None:
         """Do not ask again what was answered while this thread waited, or less than a second ago."""
         if self._failure is not None and self._failure[0] > begin - (
@@ -278,10 +239,14 @@ class LiveCache(Secretive):
             error = self._failure[1]
             raise DecryptionError if isinstance(error, DecryptionError) else type(error)(*error.args)
 
-    def _mutex(self) -> Lock:
-        """Return the lock of this process: a lock held by another thread at the moment of a fork stays locked in the child."""
+    def _mutex(self) -> AbstractContextManager[object]:
+        """Return the lock of this process: a lock held by another thread at the moment of a fork stays locked in the child.
+
+        It may be taken again by whoever holds it, so that a hook may use the keyring that it is told of, and a keyring
+        that stands above itself is found out.
+        """
         if self._process is not process.token:
-            self._lock, self._pending, self._process = Lock(), False, process.token
+            self._lock, self._pending, self._process = RLock(), False, process.token
         return self._lock
 
 

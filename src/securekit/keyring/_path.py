@@ -9,8 +9,9 @@ from collections.abc import Mapping
 __all__ = ["MAX_SEGMENTS", "check_path", "fill_path", "is_under"]
 
 MAX_SEGMENTS = 8
-_SEGMENT = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?")
-_FIELD = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
+# Patterns are compiled (and kept, by the re module) when they are first needed: at import they would cost more than the rest.
+_SEGMENT = r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?"
+_FIELD = r"\{([A-Za-z_][A-Za-z0-9_]*)\}"
 
 
 def check_path(path: str) -> str:
@@ -28,7 +29,7 @@ def check_path(path: str) -> str:
         message = f"a keyring path has at most {MAX_SEGMENTS} segments, not {len(segments)}"
         raise ValueError(message)
     for segment in segments:
-        if not _SEGMENT.fullmatch(segment):
+        if not re.fullmatch(_SEGMENT, segment):
             form = "1 to 64 of a-z, 0-9, '.', '_' and '-', the first and the last a letter or a digit"
             message = f"{segment[:80]!r} is no segment of a keyring path: {form}"
             raise ValueError(message)
@@ -49,12 +50,12 @@ def fill_path(template: str, values: Mapping[str, object]) -> str:
 
     def fill(match: re.Match[str]) -> str:
         value = values[match[1]]
-        if not isinstance(value, str) or not _SEGMENT.fullmatch(value):
+        if not isinstance(value, str) or not re.fullmatch(_SEGMENT, value):
             message = f"the value of {{{match[1]}}} does not fill one segment of the path {template!r}"
             raise ValueError(message)
         return value
 
-    return check_path(_FIELD.sub(fill, template))
+    return check_path(re.sub(_FIELD, fill, template))
 
 
 def is_under(path: str, prefix: str) -> bool:

@@ -46,12 +46,11 @@ class RecipientPlan:
         """Whether the keyring rotates as well: a dropped recipient knew its keys."""
         return bool(self.dropped)
 
-    def keep(self, document: KeyringDocument, fresh: Sequence[WrappedKey]) -> tuple[WrappedKey, ...]:
+    @staticmethod
+    def keep(document: KeyringDocument, fresh: Sequence[WrappedKey]) -> tuple[WrappedKey, ...]:
         """Return the copies that are there already, and of ``fresh`` only those for recipients that are new."""
-        kept = [wrapped for wrapped in document.recipients if wrapped.recipient not in self.replaced | self.dropped]
-        return tuple(
-            sorted([*kept, *(wrapped for wrapped in fresh if wrapped.recipient in self.added)], key=lambda wrapped: wrapped.recipient)
-        )
+        copies = {wrapped.recipient: wrapped for wrapped in (*fresh, *document.recipients)}
+        return tuple(copies[recipient] for recipient in sorted(copies))
 
 
 def plan_recipients(
@@ -63,10 +62,15 @@ def plan_recipients(
     itself opens with and another KEK of that kind, one that outsiders cannot wrap with, takes its place.
 
     Raises:
+        ValueError: A recipient is among ``wrappers`` and ``dropped`` at once.
         securekit.exceptions.KeyStoreError: Some other recipient would be lost.
     """
     there = {wrapped.recipient: wrapped for wrapped in document.recipients}
     target = {(wrapper.name, wrapper.key_ref): wrapper for wrapper in wrappers}
+    if contradicted := sorted(recipient for recipient in target if recipient[1] in dropped):
+        names = ", ".join(describe(*recipient) for recipient in contradicted)
+        message = f"{names} is to be dropped, and is among the wrappers that stay: give the other wrappers, without it"
+        raise ValueError(message)
     added = target.keys() - there.keys()
     leaving = there.keys() - target.keys()
     named = {recipient for recipient in leaving if recipient[1] in dropped}

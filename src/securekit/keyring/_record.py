@@ -35,11 +35,11 @@ class RecordKey(Secretive):
     __slots__ = ("associated_data", "cipher", "header", "key_id")
 
     def __init__(self, key: bytes, *, path: str, key_id: str) -> None:
-        self.key_id = key_id
-        self.header = VERSION + bytes.fromhex(key_id)
-        self.cipher = KcXaes256Gcm(key, prefix=self.header)
+        self.key_id: str = key_id
+        self.header: bytes = VERSION + bytes.fromhex(key_id)
+        self.cipher: KcXaes256Gcm = KcXaes256Gcm(key, prefix=self.header)
         # pae(["securekit/record/1", path, header, context]) up to its last part, which `ContextEncoder` gives.
-        self.associated_data = length(4) + pae(["securekit/record/1", path, self.header])[8:]
+        self.associated_data: bytes = length(4) + pae(["securekit/record/1", path, self.header])[8:]
 
     @property
     def units_used(self) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
-from securekit.exceptions import ConflictError, DecryptionError, KeyNotFoundError
+from securekit.exceptions import ConflictError, DecryptionError, KeyNotFoundError, KeyStoreError
 from securekit.secret import Secretive
 from securekit.wrappers import KeyWrapper
 
@@ -77,6 +77,7 @@ class StoreSource(Secretive):
         self.rotate_after = rotate_after
         self.max_messages = max_messages
         self.clock = clock
+        # The highest revision seen per path; it outlives the keyring objects, so that an old document is refused for good.
         self.floors: dict[str, int] = {}
         self._wrapper = wrapper
         self._also_open = also_open
@@ -85,23 +86,49 @@ class StoreSource(Secretive):
         self._background = Background()
 
     def load(self, path: str, known: Opened | None, trust: Trust, *, renew: bool) -> Opened:
-        """Read the document; open it only if it changed in a way that the known secret does not prove, or if ``renew``."""
+        """Read the document; open it only if it changed in a way that the known secret does not prove, or if ``renew``.
+
+        Raises:
+            securekit.exceptions.KeyNotFoundError: There is none.
+            securekit.exceptions.KeyStoreError: It is older than one that this process has seen.
+            securekit.exceptions.SecureKitError: As `open`.
+        """
         data = self.storage.read(path)
         if data is None:
             if known is not None:
                 self.storage.check()
+                message = f"the keyring {path} is gone: it was deleted, or has to be restored from a backup"
+                raise KeyNotFoundError(message)
             message = f"there is no keyring {path}; make it with create=True or: securekit keys create {path}"
             raise KeyNotFoundError(message)
         if known is not None and not renew:
             if data == known.data:
                 return known
             if (same_secret := _reopen(data, known)) is not None:
-                return same_secret
-        return self.open(data, path, trust)
+                return self.at_floor(same_secret)
+        return self.at_floor(self.open(data, path, trust))
 
     def open(self, data: bytes, path: str, trust: Trust) -> Opened:
         """Return the keyring that ``data`` holds, opened by one of the store's wrappers. See `unlock`."""
         return unlock(data, path=path, wrappers=self.openers(path), trust=trust, report=self.reporter(path))
+
+    def at_floor(self, opened: Opened) -> Opened:
+        """Return ``opened``, if this process has seen no newer document of that path, and was told of none.
+
+        It is asked before anything is changed: what is written on top of an old document would count as new.
+
+        Raises:
+            securekit.exceptions.KeyStoreError: It has.
+        """
+        path, revision = opened.document.path, opened.document.revision
+        floor = self.floors.get(path, 0)
+        if revision < floor:
+            message = (
+                f"{path} was rolled back: the document is of revision {revision}, and this process has seen, or was told of, {floor}."
+                " Restore the newer document; or, if the older one shall stand, restart this process without the higher minimum"
+            )
+            raise KeyStoreError(message)
+        return opened
 
     def update(self, path: str, known: Opened | None, trust: Trust, change: Change) -> Opened:
         """Change the document under the lock; where there is none, compare-and-swap decides, and the change is made anew."""

@@ -7,7 +7,7 @@ import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import TypedDict, Unpack
+from typing import TYPE_CHECKING, TypedDict, Unpack
 from weakref import WeakValueDictionary
 
 from securekit._primitives.process import process
@@ -19,12 +19,14 @@ from . import _lifecycle as lifecycle
 from ._clock import Clock, SystemClock
 from ._document import KeyringDocument
 from ._event import Event, EventKind, OnEvent
-from ._info import ErasureReceipt, receipt
 from ._keyring import Keyring
 from ._path import check_path, is_under
 from ._source import StoreSource, Wrappers, resolve
 from ._storage import DocumentStorage, MemoryStorage
 from ._unlocking import Opened, Trust, wrap_secret
+
+if TYPE_CHECKING:
+    from ._info import ErasureReceipt
 
 __all__ = ["FileKeyStore", "KeyStore", "MemoryKeyStore", "StoreOptions"]
 
@@ -194,6 +196,7 @@ class KeyStore(Secretive):
             The paths that were (or would be) changed; those already wrapped to exactly these recipients are not.
 
         Raises:
+            ValueError: A recipient is to be dropped, and is among the wrappers at once.
             securekit.exceptions.KeyStoreError: A recipient would be lost. Keyrings before it in order are changed already;
                 calling again goes on.
             securekit.exceptions.SecureKitError: A keyring cannot be read, opened or written.
@@ -257,6 +260,8 @@ class KeyStore(Secretive):
             securekit.exceptions.FormatError: What is there is no keyring document; remove it by hand.
             securekit.exceptions.KeyStoreError: The store failed.
         """
+        from ._info import receipt
+
         with self._storage.lock(check_path(path)):
             data = self._storage.read(path)
             if data is None:
@@ -281,6 +286,13 @@ class KeyStore(Secretive):
         return ring._cache.live is None and self._storage.read(path) is None  # noqa: SLF001 - its own keyring
 
     def _create(self, path: str) -> None:
+        floor = self._source.floors.get(path, 0)
+        if floor:
+            message = (
+                f"{path} is gone, and this process has seen, or was told of, its revision {floor}: restore it from a backup;"
+                " or, if it was deleted on purpose, restart this process before it makes a new one"
+            )
+            raise KeyStoreError(message)
         now = int(self._source.clock.time())
         document = lifecycle.new_document(path, now=now, refresh=int(self._source.refresh), stale_if_error=int(self._source.stale_if_error))
         secret = lifecycle.new_secret()
@@ -330,7 +342,7 @@ class KeyStore(Secretive):
 
     def _expected_before(self, opened: Opened) -> int | None:
         """Return the revision that ``opened`` may replace: none, or an older one of the same keyring."""
-        path = opened.document.path
+        path = self._source.at_floor(opened).document.path
         data = self._storage.read(path)
         if data is None:
             return None

@@ -17,7 +17,7 @@ from securekit.exceptions import DecryptionError, KeyNotFoundError, KeyStoreErro
 from securekit.secret import Secretive
 from securekit.wrappers import KeyWrapper, WrappedKey
 
-from ._document import KeyringDocument, KeyringSecret, SealedDocument
+from ._document import MAX_RECIPIENTS, KeyringDocument, KeyringSecret, SealedDocument
 
 __all__ = ["Opened", "Trust", "describe", "unlock", "wrap_secret"]
 
@@ -26,7 +26,7 @@ Report = Callable[[KeyWrapper, str, float], None]
 """Told of every call to a wrapper: which, the verb, and how many seconds it took."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Trust:
     """What the caller accepts when a document opens through a public-key wrapper alone."""
 
@@ -34,7 +34,7 @@ class Trust:
     recover: bool = False
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Opened(Secretive):
     """A document that is genuine, and its secret. ``wrapper`` is the one that unwrapped it."""
 
@@ -82,13 +82,16 @@ def wrap_secret(secret: KeyringSecret, document: KeyringDocument, wrappers: Sequ
     """Return one wrapped copy of ``secret`` per wrapper, in the order in which they are stored.
 
     Raises:
-        ValueError: Two wrappers name the same KEK, or outsiders can wrap with all of them.
+        ValueError: Two wrappers name the same KEK, outsiders can wrap with all of them, or they are more than 64.
         securekit.exceptions.WrapperError: The holder of a KEK is unreachable, or said no.
     """
     if all(wrapper.outsiders_can_wrap for wrapper in wrappers):
         message = (
             "a keyring needs a wrapper that outsiders cannot wrap with (local, passphrase, keyring, Vault): add one beside the certificates"
         )
+        raise ValueError(message)
+    if len(wrappers) > MAX_RECIPIENTS:
+        message = f"a keyring has at most {MAX_RECIPIENTS} recipients, not {len(wrappers)}"
         raise ValueError(message)
     copies: list[WrappedKey] = []
     for wrapper in wrappers:
@@ -114,11 +117,10 @@ def _first_that_opens(
     for wrapper, wrapped in candidates:
         try:
             with _timed(wrapper, "unwrap", report):
-                value = wrapper.unwrap(wrapped, binding)
+                secret = KeyringSecret(wrapper.unwrap(wrapped, binding))  # never a variable: error trackers show those
         except WrapperError as error:
             failures.append(error)
             continue
-        secret = KeyringSecret(value)
         sealed.authenticate(secret)
         return wrapper, secret
     # A plain no outweighs "not reachable", which would allow to serve on from memory.

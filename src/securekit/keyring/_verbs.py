@@ -19,8 +19,9 @@ from ._record import HEADER_SIZE, MAX_SIZE, OVERHEAD, VERSION, check_record, fro
 if TYPE_CHECKING:
     from securekit._wire.pae import ContextEncoder
 
-    from ._live import KeyringSource, Live, LiveCache
+    from ._live import Live, LiveCache
     from ._record import RecordKey
+    from ._source import StoreSource
 
 __all__ = ["DataVerbs", "Items"]
 
@@ -33,8 +34,8 @@ class DataVerbs(Secretive):
 
     __slots__ = ("_cache", "_encode", "_encoder", "_monotonic", "_source", "path")
 
-    def __init__(self, path: str, source: KeyringSource, cache: LiveCache, encoder: ContextEncoder) -> None:
-        self.path = path
+    def __init__(self, path: str, source: StoreSource, cache: LiveCache, encoder: ContextEncoder) -> None:
+        self.path: str = path
         self._source = source
         self._cache = cache
         self._encoder = encoder
@@ -95,11 +96,23 @@ class DataVerbs(Secretive):
         return key.cipher.decrypt(token, key.associated_data + self._encode(context))
 
     def encrypt_text(self, text: str, *, context: Mapping[str, str]) -> str:
-        """Return the record of ``text`` (as UTF-8) in its text form: ``sk1.`` and base64url. See `encrypt`."""
+        """Return the record of ``text`` (as UTF-8) in its text form: ``sk1.`` and base64url. See `encrypt`.
+
+        Raises:
+            TypeError: ``text`` is not ``str``.
+            ValueError: It holds a lone surrogate.
+        """
         if not isinstance(text, str):
             message = f"encrypt_text takes str, not {type(text).__name__}; bytes are encrypted by encrypt"
             raise TypeError(message)
-        return to_text(self.encrypt(text.encode(), context=context))
+        try:
+            data = text.encode()
+        except UnicodeEncodeError:
+            pass  # nothing is raised here: the codec's error holds the text
+        else:
+            return to_text(self.encrypt(data, context=context))
+        message = "the text holds a lone surrogate, which UTF-8 cannot encode"
+        raise ValueError(message)
 
     def decrypt_text(self, token: str, *, context: Mapping[str, str]) -> str:
         """Return the text of a record in its text form. See `decrypt`.
@@ -111,7 +124,7 @@ class DataVerbs(Secretive):
         try:
             return data.decode()
         except UnicodeDecodeError:
-            pass
+            del data  # error trackers show the variables of a frame that raises
         message = "the record holds bytes that are not UTF-8 text; decode its base64url and use decrypt"
         raise FormatError(message)
 
@@ -173,7 +186,8 @@ class DataVerbs(Secretive):
     def _decrypt_batch(self, batch: list[tuple[bytes, Mapping[str, str]]], live: Live, errors: str) -> list[bytes | SecureKitError]:
         encode, primary = self._encode, live.primary
         results: list[bytes | SecureKitError | None] = []
-        by_key: dict[RecordKey, tuple[list[int], list[tuple[bytes, bytes]]]] = {}
+        by_key: dict[RecordKey, tuple[list[int], list[tuple[bytes, bytes]]]] = {primary: ([], [])}
+        last, (places, messages) = primary, by_key[primary]
         for token, context in batch:
             key = primary
             if type(token) is not bytes or token[:HEADER_SIZE] != key.header or not OVERHEAD <= len(token) <= MAX_SIZE:
@@ -184,7 +198,8 @@ class DataVerbs(Secretive):
                         raise
                     results.append(error.with_traceback(None))
                     continue
-            places, messages = by_key.get(key) or by_key.setdefault(key, ([], []))
+            if key is not last:
+                last, (places, messages) = key, by_key.setdefault(key, ([], []))
             places.append(len(results))
             messages.append((token, key.associated_data + encode(context)))
             results.append(None)

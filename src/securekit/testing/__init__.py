@@ -35,7 +35,7 @@ def memory_store(*, wrapper: Wrappers | None = None, **options: Unpack[StoreOpti
         b'secret'
     """
     options.setdefault("clock", FakeClock())
-    return MemoryKeyStore(wrapper=wrapper or LocalWrapper(bytes(range(32))), **options)
+    return MemoryKeyStore(wrapper=LocalWrapper(bytes(range(32))) if wrapper is None else wrapper, **options)
 
 
 class FakeClock:
@@ -84,9 +84,9 @@ class FlakyWrapper:
 
     def __init__(self, wrapper: KeyWrapper | None = None, *, unavailable: bool = False, denied: bool = False) -> None:
         self._wrapper: KeyWrapper = wrapper or LocalWrapper(bytes(range(32)))
-        self.unavailable = unavailable
-        self.denied = denied
-        self.calls = 0
+        self.unavailable: bool = unavailable
+        self.denied: bool = denied
+        self.calls: int = 0
 
     @property
     def name(self) -> str:

@@ -63,7 +63,11 @@ class LocalWrapper(Secretive):
         """
         from securekit._wire.key_files import read_key_file  # which needs pathlib: slow to import, and not for a key given as bytes
 
-        return cls(_parse(read_key_file(path), path), label=label)
+        key = _parse(read_key_file(path))
+        if key is None:
+            message = f"{path} is not a local key file; make one with: securekit keys new-kek {path}"
+            raise KeyFileError(message)
+        return cls(key, label=label)
 
     @classmethod
     def generate(cls, path: str | PathLike[str], *, label: str = "") -> LocalWrapper:
@@ -71,10 +75,12 @@ class LocalWrapper(Secretive):
 
         Raises:
             securekit.exceptions.KeyFileError: The file exists already, or cannot be written.
+            ValueError: ``label`` has another form; no file is made.
         """
         from securekit._wire.atomic import write_new
 
         key = random_bytes(KEY_SIZE)
+        wrapper = cls(key, label=label)  # a label of another form is found before anything is written
         try:
             write_new(path, f"{_FILE_PREFIX}{base64url.encode(key)}\n".encode("ascii"))
         except FileExistsError:
@@ -83,7 +89,7 @@ class LocalWrapper(Secretive):
         except OSError as error:
             message = f"cannot write {path}: {error.strerror}"
             raise KeyFileError(message) from None
-        return cls(key, label=label)
+        return wrapper
 
     def wrap(self, key: bytes, binding: Binding) -> WrappedKey:
         """Wrap ``key`` (32 bytes) as ``nonce(24) ‖ commitment(32) ‖ package(65) ‖ tag(16)``."""
@@ -116,13 +122,11 @@ class LocalWrapper(Secretive):
         return f"<LocalWrapper {self.key_ref}>"
 
 
-def _parse(data: bytes, path: str | PathLike[str]) -> bytes:
+def _parse(data: bytes) -> bytes | None:
+    """Return the key in a file's bytes; None, and no error whose frame would hold them, if they have another form."""
     try:
         prefix, text = data[: len(_FILE_PREFIX)].decode("ascii"), data[len(_FILE_PREFIX) :].decode("ascii")
         key = base64url.decode(text.removesuffix("\n"))
     except (UnicodeDecodeError, FormatError):
-        prefix, key = "", b""
-    if prefix != _FILE_PREFIX or len(key) != KEY_SIZE:
-        message = f"{path} is not a local key file; make one with: securekit keys new-kek {path}"
-        raise KeyFileError(message)
-    return key
+        return None
+    return key if prefix == _FILE_PREFIX and len(key) == KEY_SIZE else None

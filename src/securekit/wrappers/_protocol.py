@@ -39,7 +39,7 @@ Binding = Sequence[bytes | str]
 """What a wrapped key belongs to, such as ``["keyring", path, keyring_id]``; never stored, always recomputed."""
 
 _VERSION = b"\x01"
-_LABEL = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
+_LABEL = r"[a-z0-9][a-z0-9-]{0,31}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +133,7 @@ def labelled(label: str, reference: str) -> str:
     """
     if not label:
         return reference
-    if not _LABEL.fullmatch(label):
+    if not re.fullmatch(_LABEL, label):
         message = f"a wrapper's label is 1 to 32 of a-z, 0-9 and '-', not {label!r}"
         raise ValueError(message)
     return f"{label}:{reference}"

@@ -129,7 +129,7 @@ def read_pkcs12(data: bytes, *, password: Password = None) -> tuple[PrivateKey, 
     secret = _ask(password)
     try:
         key, certificate, others = load_key_and_certificates(data, secret)
-    except (ValueError, TypeError, UnsupportedAlgorithm):
+    except (ValueError, TypeError, UnsupportedAlgorithm, UserWarning):  # a warning, where those are errors: that it is no DER
         _unreadable(encrypted=True)
     if key is None or certificate is None:
         message = "the PKCS#12 file holds no private key with its certificate"

@@ -342,18 +342,17 @@ class KeyStore(Secretive):
 
     def _expected_before(self, opened: Opened) -> int | None:
         """Return the revision that ``opened`` may replace: none, or an older one of the same keyring."""
-        path = self._source.at_floor(opened).document.path
+        path = opened.document.path
         data = self._storage.read(path)
-        if data is None:
-            return None
-        there = KeyringDocument.decode(data).document
-        if there.id != opened.document.id:
+        there = None if data is None else KeyringDocument.decode(data).document
+        if there is not None and there.id != opened.document.id:
             message = f"{path} is another keyring there (id {there.id.hex()}); delete it first, if its data is gone"
             raise ConflictError(message)
-        if there.revision >= opened.document.revision:
+        if there is not None and there.revision >= opened.document.revision:
             message = f"{path} is at revision {there.revision} there, which is not older than {opened.document.revision}"
             raise ConflictError(message)
-        return there.revision
+        self._source.at_floor(opened)
+        return None if there is None else there.revision
 
     def _hold(self, path: str, ring: Keyring) -> None:
         with process.lock:

@@ -348,7 +348,6 @@ def test_restoring_and_deleting_survive_a_failing_place(number: int) -> None:
     storage.fail_at(None)
     if not store.paths():
         store.restore(backup)
-    store._source.clock.advance(2)  # type: ignore[attr-defined]
     assert store.keyring(PATH).decrypt(token, context={}) == b"x"
 
 

@@ -7,6 +7,7 @@ import random
 import subprocess
 import time
 import tracemalloc
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -360,6 +361,15 @@ def test_mutated_files_raise_only_our_errors(sample: bytes, data: st.DataObject)
         place = data.draw(st.integers(0, len(changed) - 1))
         changed[place : place + data.draw(st.integers(0, 3))] = data.draw(st.binary(max_size=3))
     refused(bytes(changed))
+
+
+def test_a_warning_of_cryptography_is_our_error_where_warnings_are_errors() -> None:
+    """A PKCS#12 file that is not quite DER, here for its version, is refused, rather than an exception of others raised."""
+    changed = SAMPLES[2].replace(b"\x02\x01\x03", b"\x02\x01\xe1", 1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(KeyFileError, match="damaged"):
+            read(changed)
 
 
 def test_every_truncation_is_refused(count: Count) -> None:

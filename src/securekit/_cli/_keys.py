@@ -58,9 +58,11 @@ def list_keyrings(store: KeyStore, prefix: str, *, as_json: bool) -> None:
     paths = store.paths(prefix)
     if as_json:
         print_json(paths)
-    else:
-        for path in paths:
-            click.echo(path)
+        return
+    for path in paths:
+        click.echo(path)
+    if not paths:
+        note("there are no keyrings here")
 
 
 @keys.command()

@@ -2,7 +2,8 @@
 """Private keys as files hold them: PEM (RFC 7468), encrypted PEM (RFC 5958) and PKCS#12 (RFC 7292).
 
 RULE of this file: what a file asks us to compute is bounded before any of it is computed. An unbounded iteration count
-keeps a process busy for as long as its author likes, and so does the check of a huge RSA key.
+keeps a process busy for as long as its author likes, and so does the check of a huge RSA key. What cannot be seen are
+derivations inside an encrypted part of PKCS#12, which only the right password opens.
 """
 
 from __future__ import annotations
@@ -128,7 +129,7 @@ def read_pkcs12(data: bytes, *, password: Password = None) -> tuple[PrivateKey, 
     secret = _ask(password)
     try:
         key, certificate, others = load_key_and_certificates(data, secret)
-    except (ValueError, TypeError, UnsupportedAlgorithm):
+    except (ValueError, TypeError, UnsupportedAlgorithm, UserWarning):  # a warning, where those are errors: that it is no DER
         _unreadable(encrypted=True)
     if key is None or certificate is None:
         message = "the PKCS#12 file holds no private key with its certificate"

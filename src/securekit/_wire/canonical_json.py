@@ -42,8 +42,7 @@ def decode(data: bytes, *, max_size: int) -> dict[str, Json]:
     if len(data) > max_size:
         message = f"the document has {len(data)} bytes; at most {max_size} are read"
         raise FormatError(message)
-    outside = _outside_of_strings(data)
-    if outside.count(b",") > _MAX_COMMAS or _depth(outside) > _MAX_DEPTH:
+    if not _is_bounded(data):
         message = f"the document is nested deeper than {_MAX_DEPTH}, or has more than {_MAX_COMMAS} members and items"
         raise FormatError(message)
     try:
@@ -75,10 +74,14 @@ def _utf16(name: str) -> bytes:
     return name.encode("utf-16-be")
 
 
-def _outside_of_strings(data: bytes) -> bytes:
-    """Return what structures ``data``, at least as far as a parser gets before it finds that ``data`` is no JSON."""
+def _is_bounded(data: bytes) -> bool:
+    """Whether ``data`` nests and lists no more than it may, at least as far as a parser gets before it finds that it is no JSON."""
     # In the order in which they stand, escaped backslashes and then escaped quotes go; every second part is outside of strings.
-    return b"".join(data.replace(rb"\\", b"").replace(rb"\"", b"").split(b'"')[::2])
+    bare = data.replace(rb"\\", b"").replace(rb"\"", b"")
+    if bare.count(b'"') > 4 * _MAX_COMMAS:  # two strings per member
+        return False
+    outside = b"".join(bare.split(b'"')[::2])
+    return outside.count(b",") <= _MAX_COMMAS and _depth(outside) <= _MAX_DEPTH
 
 
 def _depth(outside: bytes) -> int:

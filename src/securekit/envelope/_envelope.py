@@ -226,6 +226,7 @@ class Envelope(Secretive):
             self._openers,
             found.header.binding,
             name="the sealed message",
+            hint="add what opens it to the envelope's wrappers or also_open= (--identity or --keyring)",
             accept=accept,
             report=self._report,
         )

@@ -11,15 +11,18 @@ from securekit._primitives.process import process
 
 __all__ = ["Background"]
 
-_IDLE = 10.0  # seconds after which the thread ends
-
 
 class Background:
-    """Runs jobs one after the other. A forked child starts a thread of its own, without the parent's jobs."""
+    """Runs jobs one after the other. A forked child starts a thread of its own, without the parent's jobs.
 
-    __slots__ = ("_jobs", "_process", "_thread")
+    Args:
+        idle: Seconds without a job after which the thread ends.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_idle", "_jobs", "_process", "_thread")
+
+    def __init__(self, *, idle: float = 10.0) -> None:
+        self._idle = idle
         self._jobs: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._thread: Thread | None = None
         self._process = process.token
@@ -37,7 +40,7 @@ class Background:
     def _work(self, jobs: SimpleQueue[Callable[[], None]]) -> None:
         while True:
             try:
-                job = jobs.get(timeout=_IDLE)
+                job = jobs.get(timeout=self._idle)
             except Empty:
                 with process.lock:
                     if jobs.empty():

@@ -137,7 +137,7 @@ class LiveCache(Secretive):
     def forget(self) -> None:
         """Drop what is known: the next call reads the document again."""
         with self._mutex():
-            self.live = None
+            self.live = self._failure = None
 
     def refresh(self) -> None:
         """Read the document and ask the KMS now, whatever the age of what is known."""

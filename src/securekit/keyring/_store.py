@@ -247,6 +247,7 @@ class KeyStore(Secretive):
         with self._storage.lock(path):
             self._storage.write(path, document, expected=self._expected_before(opened))
         self._source.emit(Event(EventKind.CHANGED, path, detail="restored"))
+        self._forget(path)
         return self.keyring(path, recover=recover)
 
     def delete(self, path: str) -> ErasureReceipt:
@@ -269,12 +270,11 @@ class KeyStore(Secretive):
                 raise KeyNotFoundError(message)
             document = KeyringDocument.decode(data).document
             self._storage.delete(path)
+        self._source.floors.pop(path, None)
+        self._forget(path)
         with process.lock:
             self._held.pop(path, None)
-            ring = self._rings.pop(path, None)
-        self._source.floors.pop(path, None)
-        if ring is not None:
-            ring._cache.forget()  # noqa: SLF001
+            self._rings.pop(path, None)
         self._source.emit(Event(EventKind.CHANGED, path, detail="deleted"))
         return receipt(document, tuple(key.id for key in document.keys), self._source.clock.time())
 
@@ -340,22 +340,28 @@ class KeyStore(Secretive):
         with self._storage.lock(path):
             self._storage.write(path, document.encode(secret), expected=self._expected_before(opened))
         self._source.emit(Event(EventKind.CHANGED, path, detail="copied"))
+        self._forget(path)
         return self.keyring(path)
 
     def _expected_before(self, opened: Opened) -> int | None:
         """Return the revision that ``opened`` may replace: none, or an older one of the same keyring."""
-        path = self._source.at_floor(opened).document.path
+        path = opened.document.path
         data = self._storage.read(path)
-        if data is None:
-            return None
-        there = KeyringDocument.decode(data).document
-        if there.id != opened.document.id:
+        there = None if data is None else KeyringDocument.decode(data).document
+        if there is not None and there.id != opened.document.id:
             message = f"{path} is another keyring there (id {there.id.hex()}); delete it first, if its data is gone"
             raise ConflictError(message)
-        if there.revision >= opened.document.revision:
+        if there is not None and there.revision >= opened.document.revision:
             message = f"{path} is at revision {there.revision} there, which is not older than {opened.document.revision}"
             raise ConflictError(message)
-        return there.revision
+        self._source.at_floor(opened)
+        return None if there is None else there.revision
+
+    def _forget(self, path: str) -> None:
+        """Let the keyring of ``path`` read its document again, whatever it knows, and whatever it was refused a moment ago."""
+        ring = self._rings.get(path)
+        if ring is not None:
+            ring._cache.forget()  # noqa: SLF001 - its own keyring
 
     def _hold(self, path: str, ring: Keyring) -> None:
         with process.lock:

@@ -20,6 +20,8 @@ from ._document import KeyringDocument, KeyringSecret
 
 __all__ = ["Opened", "Trust", "unlock", "wrap_secret"]
 
+_HINT = "add the wrapper to wrapper= or also_open= (--wrap or --also-open)"
+
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Trust:
@@ -61,7 +63,7 @@ def unlock(data: bytes, *, path: str, wrappers: Sequence[KeyWrapper], trust: Tru
         sealed.authenticate(secret)
         return secret
 
-    wrapper, secret = unwrap_first(document.recipients, wrappers, document.binding, name=path, accept=accept, report=report)
+    wrapper, secret = unwrap_first(document.recipients, wrappers, document.binding, name=path, hint=_HINT, accept=accept, report=report)
     if wrapper.outsiders_can_wrap and not trust.recover and trust.keyring_id != document.id:
         message = (
             f"{path} opens only through {describe(wrapper.name, wrapper.key_ref)}, and anyone who has the certificate could have made it:"

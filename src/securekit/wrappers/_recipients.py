@@ -72,6 +72,7 @@ def unwrap_first(
     binding: Binding,
     *,
     name: str,
+    hint: str,
     accept: Callable[[bytes], T],
     report: Report,
 ) -> tuple[KeyWrapper, T]:
@@ -85,6 +86,7 @@ def unwrap_first(
         wrappers: What may open them.
         binding: What they are bound to.
         name: What they are the recipients of, for messages.
+        hint: What to do if none of ``wrappers`` is a recipient.
         accept: Checks that the key is the right one; raises `DecryptionError` otherwise.
         report: Told of every call.
 
@@ -98,7 +100,7 @@ def unwrap_first(
     if not candidates:
         have = ", ".join(describe(wrapper.name, wrapper.key_ref) for wrapper in wrappers) or "no wrapper"
         want = ", ".join(describe(*wrapped.recipient) for wrapped in recipients)
-        message = f"{name} is wrapped to {want}, and this opens with {have}: add the wrapper to wrapper= or also_open="
+        message = f"{name} is wrapped to {want}, and this store opens with {have}: {hint}"
         raise KeyNotFoundError(message)
     failures: list[WrapperError] = []
     for wrapper, wrapped in candidates:

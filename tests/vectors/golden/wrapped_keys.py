@@ -89,6 +89,13 @@ def hpke(kind: str, *, package: bytes = PACKAGE, info: bytes | None = None, forg
     return wrapped(name, key_ref, ciphertext) | more
 
 
+def top_bit() -> Scenario:
+    """Wrap with a bit in the encapsulated key that X25519 ignores."""
+    ephemeral, recipient = private_key("x25519", "ephemeral"), private_key("x25519").public_key()
+    enc = ephemeral.public_key().public_bytes_raw()
+    return hpke("x25519", forged=(enc[:-1] + bytes([enc[-1] | 0x80]), ephemeral.exchange(recipient)))
+
+
 def keyring(*, purpose: str = "securekit/wrap/keyring/1", more: tuple[bytes, ...] = ()) -> Scenario:
     """Wrap under another keyring."""
     header = b"\x01" + bytes.fromhex(PARENT_KEY_ID)
@@ -120,6 +127,7 @@ def wrapped_keys() -> Scenarios:
         "hpke-p256": hpke("p256"),
         "hpke-p384": hpke("p384"),
         "hpke-x25519": hpke("x25519"),
+        "hpke-x25519-top-bit": top_bit() | {"note": "X25519 masks the top bit of enc (RFC 7748, section 5); HPKE binds it as it is"},
         "keyring": keyring(),
         "keyring-active-key": keyring() | {"note": "the parent's key is no longer primary", "parent_state": "active"},
     }

@@ -100,7 +100,7 @@ def unwrap_first(
     if not candidates:
         have = ", ".join(describe(wrapper.name, wrapper.key_ref) for wrapper in wrappers) or "no wrapper"
         want = ", ".join(describe(*wrapped.recipient) for wrapped in recipients)
-        message = f"{name} is wrapped to {want}, and this store opens with {have}: {hint}"
+        message = f"{name} is wrapped to {want}, and is to be opened with {have}: {hint}"
         raise KeyNotFoundError(message)
     failures: list[WrapperError] = []
     for wrapper, wrapped in candidates:

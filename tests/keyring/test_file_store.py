@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import multiprocessing
 import os
 import subprocess
@@ -17,7 +18,8 @@ from pathlib import Path
 import pytest
 
 from securekit.exceptions import ConflictError, DecryptionError, KeyNotFoundError, KeyStoreError, KeyStoreUnavailableError
-from securekit.keyring import FileKeyStore, KeyState
+from securekit.keyring import FileKeyStore, KeyState, KeyStore
+from securekit.keyring._file import FileStorage
 from securekit.wrappers import LocalWrapper
 
 KEK = bytes(range(32))
@@ -313,6 +315,64 @@ def test_the_lock_of_a_dead_holder_is_free(tmp_path: Path) -> None:
     begin = time.monotonic()
     ring.rotate()
     assert time.monotonic() - begin < 5
+
+
+def test_a_lock_that_is_held_for_too_long_is_an_error(tmp_path: Path) -> None:
+    """A writer does not wait for ever: it says which file is locked, and how to find out by whom."""
+    _open(tmp_path).keyring(PATH, create=True)
+    impatient = KeyStore(FileStorage(tmp_path, lock_timeout=0.05), wrapper=LocalWrapper(KEK)).keyring(PATH)
+    descriptors = _descriptors()
+    with _open(tmp_path)._storage.lock(PATH):
+        with pytest.raises(KeyStoreUnavailableError, match="is locked by another process for more than 0 seconds; find it with: fuser"):
+            impatient.rotate()
+        assert len(_descriptors()) == len(descriptors) + 1
+    impatient.rotate()
+    assert _descriptors() == descriptors
+
+
+def test_a_lock_that_went_with_its_keyring_is_made_anew(tmp_path: Path) -> None:
+    """Who waited for the lock of a keyring that was deleted meanwhile takes the lock that everybody else will take."""
+    store = _open(tmp_path)
+    store.keyring(PATH, create=True)
+    store.keyring("eu/acme/other", create=True)  # so that the directory stays
+    waiting = FileStorage(tmp_path)
+    taken = threading.Event()
+
+    def wait() -> None:
+        with waiting.lock(PATH):
+            taken.set()
+
+    thread = threading.Thread(target=wait)
+    with store._storage.lock(PATH):
+        thread.start()
+        time.sleep(0.1)
+        lock = tmp_path / f"{PATH}@keyring.lock"
+        lock.unlink()
+        lock.touch(mode=0o600)
+    thread.join(10)
+    assert taken.is_set()
+    with store._storage.lock(PATH), pytest.raises(KeyStoreUnavailableError), FileStorage(tmp_path, lock_timeout=0).lock(PATH):
+        pass
+
+
+def test_a_lock_that_cannot_be_taken_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the file system refuses to lock, nothing stays open."""
+    ring = _open(tmp_path).keyring(PATH, create=True)
+    descriptors = _descriptors()
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    with monkeypatch.context() as faulty:
+        faulty.setattr(fcntl, "flock", refuse)
+        with pytest.raises(KeyStoreUnavailableError, match="cannot lock"):
+            ring.rotate()
+    assert _descriptors() == descriptors
+    ring.rotate()
+
+
+def _descriptors() -> list[Path]:
+    return sorted(Path("/dev/fd").iterdir())
 
 
 def test_a_child_forked_in_the_middle_of_a_write_does_not_keep_the_lock(tmp_path: Path) -> None:

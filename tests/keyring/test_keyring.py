@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
+import securekit.keyring
 from securekit.exceptions import DecryptionError, FormatError, KeyNotFoundError, KeyStateError
-from securekit.keyring import KeyState, MemoryKeyStore
+from securekit.keyring import KeyState, MemoryKeyStore, to_text
 from securekit.testing import FakeClock, memory_store
 
 CONTEXT = {"table": "invoice", "column": "iban", "id": "42"}
@@ -147,3 +150,66 @@ def test_each_failure_among_many_stands_in_its_own_place(store: MemoryKeyStore) 
     assert [result for result in results if isinstance(result, bytes)] == [b"old"] * 597 + [b"new"] * 498
     with pytest.raises(DecryptionError):
         ring.decrypt_many(zip(tokens, contexts, strict=True))
+
+
+def test_bytes_of_any_kind_are_encrypted(store: MemoryKeyStore) -> None:
+    """What is like bytes is taken as such, by every verb; a token may be of a class derived from bytes."""
+
+    class Column(bytes):
+        """As a database driver may have it."""
+
+    ring = store.keyring("eu/acme/invoices", create=True)
+    kinds: list[Any] = [bytearray(b"x"), memoryview(b"x"), Column(b"x")]
+    for data in kinds:
+        token = ring.encrypt(data, context={})
+        assert ring.decrypt(Column(token), context={}) == b"x"
+        assert ring.decrypt_many([(Column(each), {}) for each in ring.encrypt_many([(data, {})])]) == [b"x"]
+
+
+def test_text_is_text_on_both_sides(store: MemoryKeyStore) -> None:
+    """Every text comes back, also through a bound keyring, and bytes that are none are said to be so."""
+    ring = store.keyring("eu/acme/invoices", create=True)
+    for text in ("", "DE89", "äöü 😀", "\x00"):
+        token = ring.encrypt_text(text, context=CONTEXT)
+        assert token.startswith("sk1.")
+        assert ring.bind(**CONTEXT).decrypt_text(token) == ring.decrypt_text(token, context=CONTEXT) == text
+        assert not ring.needs_reencrypt(token)
+    with pytest.raises(FormatError, match="bytes that are not UTF-8 text; decode its base64url and use decrypt"):
+        ring.decrypt_text(to_text(ring.encrypt(b"\xff", context={})), context={})
+    with pytest.raises(ValueError, match="lone surrogate") as caught:
+        ring.encrypt_text("\ud800", context={})
+    assert type(caught.value) is ValueError
+
+
+def test_errors_are_raised_or_returned(store: MemoryKeyStore) -> None:
+    """Any third choice is a mistake of the caller."""
+    ring = store.keyring("eu/acme/invoices", create=True)
+    with pytest.raises(ValueError, match='errors must be "raise" or "return", not \'ignore\''):
+        ring.decrypt_many([], errors="ignore")  # type: ignore[call-overload]
+    assert ring.decrypt_many([]) == ring.encrypt_many([]) == []
+
+
+def test_the_full_name_of_a_key_is_of_this_keyring(store: MemoryKeyStore) -> None:
+    """A key of another path is not found here, whatever its id."""
+    ring = store.keyring("eu/acme/invoices", create=True)
+    old = ring.primary().id
+    ring.rotate()
+    with pytest.raises(KeyNotFoundError, match=f"eu/globex/invoices@{old} is no key of eu/acme/invoices"):
+        ring.disable(f"eu/globex/invoices@{old}")
+    assert ring.disable(f"eu/acme/invoices@{old}").state is KeyState.DISABLED
+
+
+def test_what_a_keyring_shows(store: MemoryKeyStore) -> None:
+    """Its path, and of what is bound the names alone."""
+    ring = store.keyring("eu/acme/invoices", create=True)
+    assert repr(ring) == "<Keyring eu/acme/invoices>"
+    assert repr(ring.bind(table="invoice", id="42")) == "<BoundKeyring eu/acme/invoices (table, id)>"
+    assert (len(ring.id), ring.revision, ring.depth) == (32, 1, 0)
+
+
+def test_the_package_gives_its_names_and_no_others() -> None:
+    """Every public name is there, and any other one is an AttributeError as usual."""
+    for name in securekit.keyring.__all__:
+        assert getattr(securekit.keyring, name)
+    with pytest.raises(AttributeError, match="has no attribute 'Missing'"):
+        _ = securekit.keyring.Missing

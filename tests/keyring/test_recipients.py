@@ -23,7 +23,20 @@ from securekit.keyring._document import KeyringDocument
 from securekit.keyring._storage import MemoryStorage
 from securekit.testing import FlakyWrapper, memory_store
 from securekit.wrappers import Binding, KeyWrapper, PassphraseWrapper, WrappedKey
-from tests.keyring.parts import OTHER, PATH, FailingStorage, certificate, document, escrow, local, refusal, store_on, version
+from tests.keyring.parts import (
+    LOCAL,
+    OTHER,
+    PATH,
+    FailingStorage,
+    certificate,
+    document,
+    escrow,
+    local,
+    refusal,
+    storage_with,
+    store_on,
+    version,
+)
 
 A, B, C, D = (local(number) for number in range(4))
 CERT = certificate()
@@ -345,6 +358,17 @@ def test_what_could_not_be_read_again_is_not_written(changes: dict[str, Any]) ->
     storage, store = _store([A])
     data = storage._documents[PATH]
     assert refusal(store.rewrap, [A, Wordy(**changes)]) is FormatError
+    assert storage._documents[PATH] == data
+
+
+def test_a_document_that_would_be_too_large_is_not_written() -> None:
+    """Within every other bound, 2 MiB are the last one."""
+    keys = [version(number, KeyState.PRIMARY if number == 1 else KeyState.ACTIVE) for number in range(1, 4097)]
+    storage = storage_with(data := document(keys=keys))
+    about = {str(number): "\U0001f600" * 512 for number in range(8)}
+    wordy = [Wordy(key_ref=str(number), about=about) for number in range(50)]
+    with pytest.raises(FormatError, match=r"would have \d{7} bytes; at most 2097152 are read"):
+        store_on(storage).rewrap([LOCAL, *wordy])
     assert storage._documents[PATH] == data
 
 

@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
 
+from securekit._primitives.process import process
 from securekit.exceptions import (
     ConflictError,
     DecryptionError,
@@ -24,7 +26,20 @@ from securekit.keyring._background import Background
 from securekit.keyring._storage import MemoryStorage
 from securekit.testing import FakeClock, memory_store
 from tests.conftest import Count
-from tests.keyring.parts import LOCAL, OTHER, PATH, FailingStorage, UnlockedStorage, certificate, escrow, local, refusal, store_on
+from tests.keyring.parts import (
+    LOCAL,
+    OTHER,
+    PATH,
+    FailingStorage,
+    UnlockedStorage,
+    certificate,
+    document,
+    escrow,
+    local,
+    refusal,
+    storage_with,
+    store_on,
+)
 
 
 def test_paths_are_sorted_and_bounded_by_whole_segments() -> None:
@@ -442,3 +457,27 @@ def test_an_idle_background_thread_ends_and_starts_again() -> None:
     ran.clear()
     background.run(ran.set)
     assert ran.wait(10)
+
+
+def test_a_job_that_comes_as_the_thread_ends_is_done() -> None:
+    """Between the thread's last look and its end, a job may come: then it goes on."""
+    background, ran = Background(idle=0.01), threading.Event()
+    background.run(lambda: None)
+    with process.lock:
+        time.sleep(0.2)  # the thread waits for the lock, to end
+        background._jobs.put(ran.set)
+    assert ran.wait(10)
+
+
+def test_another_keyring_at_the_same_path_is_opened_anew() -> None:
+    """When a keyring was made anew elsewhere and has gone beyond the revision known here, the new one is what is used."""
+    storage = storage_with(document())
+    ring = store_on(storage).keyring(PATH)
+    assert ring.id == "1d" * 16
+    storage._documents[PATH] = document(keyring_id=bytes(16), revision=2)
+    ring.refresh()
+    store = store_on(storage, clock=(clock := FakeClock()))
+    known = store.keyring(PATH)
+    storage._documents[PATH] = document(keyring_id=b"\x2d" * 16, revision=3)
+    clock.advance(61)
+    assert (ring.id, known.id) == ("00" * 16, "2d" * 16)

@@ -28,16 +28,16 @@ _DOCUMENT = "@keyring.json"
 _LOCK = "@keyring.lock"
 _MARK = "@keystore"  # tells a keystore's directory from an empty mount point
 _MARK_TEXT = b"securekit keystore 1\n"
-_LOCK_TIMEOUT = 30.0  # seconds
 _POLL = 0.01  # seconds
 _FINAL = {errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EROFS}
 
 
 class FileStorage:
-    """The files below ``root``, which is made when the first keyring is."""
+    """The files below ``root``, which is made when the first keyring is. A writer waits ``lock_timeout`` seconds for another one."""
 
-    def __init__(self, root: str | os.PathLike[str]) -> None:
+    def __init__(self, root: str | os.PathLike[str], *, lock_timeout: float = 30.0) -> None:
         self.root = Path(root)
+        self._lock_timeout = lock_timeout
 
     def read(self, path: str) -> bytes | None:
         """Return the file's bytes, or None if there is no such file."""
@@ -83,12 +83,12 @@ class FileStorage:
         """Hold ``flock`` on the lock file. The kernel frees it when its holder dies.
 
         Raises:
-            securekit.exceptions.KeyStoreUnavailableError: Somebody else holds it for longer than 30 seconds.
+            securekit.exceptions.KeyStoreUnavailableError: Somebody else holds it for longer than the time that this one waits.
         """
         name = self._lock_file(path)
         with _translated("lock", name):
             self._make_directories(name.parent)
-            descriptor = _acquire(name)
+            descriptor = _acquire(name, self._lock_timeout)
         try:
             yield
         finally:
@@ -122,9 +122,9 @@ class FileStorage:
         return self.root / f"{path}{_LOCK}"
 
 
-def _acquire(name: Path) -> int:
+def _acquire(name: Path, timeout: float) -> int:
     """Return a descriptor that holds the lock of the file that is at ``name`` now."""
-    deadline = time.monotonic() + _LOCK_TIMEOUT
+    deadline = time.monotonic() + timeout
     while True:
         descriptor = os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
@@ -135,7 +135,7 @@ def _acquire(name: Path) -> int:
         except BlockingIOError:
             if time.monotonic() >= deadline:
                 os.close(descriptor)
-                message = f"{name} is locked by another process for more than {_LOCK_TIMEOUT:.0f} seconds; find it with: fuser {name}"
+                message = f"{name} is locked by another process for more than {timeout:.0f} seconds; find it with: fuser {name}"
                 raise KeyStoreUnavailableError(message) from None
             time.sleep(_POLL)
         except BaseException:

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
@@ -100,11 +101,8 @@ class KeyringWrapper(Secretive):
         if wrapped.key_ref.rpartition("@")[2] != key_id:
             raise DecryptionError
         live = self._parent(binding)
-        try:
+        with _answers_of(self._keyring.path):
             record_key = self._keyring._find(bytes.fromhex(key_id), live)  # noqa: SLF001 - the parent's key by its id
-        except (KeyNotFoundError, KeyStateError) as error:
-            message = f"the key {wrapped.key_ref} that this was wrapped under is gone or disabled"
-            raise WrapperDeniedError(message) from error
         # The package is no variable: error trackers show those.
         return open_package(record_key.cipher.decrypt(wrapped.ciphertext, _associated_data(self._keyring.path, record_key.header)), binding)
 
@@ -129,21 +127,32 @@ class KeyringWrapper(Secretive):
             raise WrapperError(message)
         token = _climbing.set(way)
         try:
-            live = self._keyring._cache.current() if self._keyring not in way[:-1] else None  # noqa: SLF001 - the parent
+            with _answers_of(path):
+                live = self._keyring._cache.current() if self._keyring not in way[:-1] else None  # noqa: SLF001 - the parent
             if live is None or live.opened.document.binding == tuple(binding):
                 message = f"keyrings stand above each other in a circle: {_names(way)}"
                 raise WrapperError(message)
             if isinstance(live.opened.wrapper, KeyringWrapper):
                 live.opened.wrapper._parent(binding)  # noqa: SLF001 - of this class; it is in memory, as a rule
-        except KeyStoreUnavailableError as error:
-            message = f"the keyring {path} that holds the KEK cannot be read now"
-            raise WrapperUnavailableError(message) from error
-        except (KeyNotFoundError, KeyStoreError) as error:
-            message = f"the keyring {path} that holds the KEK is gone or refused"
-            raise WrapperDeniedError(message) from error
         finally:
             _climbing.reset(token)
         return live
+
+
+@contextmanager
+def _answers_of(path: str) -> Iterator[None]:
+    """Turn what the parent's store answers into what a KEK's holder answers."""
+    try:
+        yield
+    except KeyStoreUnavailableError as error:
+        message = f"the keyring {path} that holds the KEK cannot be read now"
+        raise WrapperUnavailableError(message) from error
+    except KeyStateError as error:
+        message = f"a key of {path} that this was wrapped under does not decrypt: {error}"
+        raise WrapperDeniedError(message) from error
+    except (KeyNotFoundError, KeyStoreError) as error:
+        message = f"the keyring {path} that holds the KEK, or its key, is gone or refused"
+        raise WrapperDeniedError(message) from error
 
 
 def _names(way: tuple[Keyring, ...]) -> str:

@@ -52,9 +52,8 @@ def rotate(document: KeyringDocument, secret: KeyringSecret, *, now: int, promot
     if len(document.keys) >= MAX_KEYS:
         message = f"{document.path} holds {MAX_KEYS} key versions already, the most a keyring can; start a new keyring"
         raise KeyStateError(message)
-    key_id = random_bytes(KEY_ID_SIZE).hex()
-    while document.key(key_id) is not None:
-        key_id = random_bytes(KEY_ID_SIZE).hex()
+    drawn = iter(lambda: random_bytes(KEY_ID_SIZE).hex(), None)
+    key_id = next(key_id for key_id in drawn if document.key(key_id) is None)
     fresh = KeyVersion(
         id=key_id,
         state=KeyState.ACTIVE,

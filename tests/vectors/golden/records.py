@@ -66,6 +66,7 @@ def openable(iban: Scenario) -> Scenarios:
         "longest-key": record("longest key", b"x", {"é" * 64: "128 bytes, 64 characters"}),
         "longest-value": record("longest value", b"x", {"k": "v" * 4096}),
         "eight-segments": record("eight segments", b"x", CONTEXT, path="a/b/c/d/e/f/g/h"),
+        "longest-segment": record("longest segment", b"x", CONTEXT, path="eu/" + "a" * 64),
         "dots-in-path": record("dots", b"x", CONTEXT, path="eu-1/acme.example_2/in.voices"),
         "active-key": record("active key", b"x", CONTEXT, state="active"),
     }

@@ -29,7 +29,7 @@ from tests.vectors.golden.wrapped_keys import KEYRING_ID, SECRET, hpke, keyring,
 
 def refused_documents() -> Scenarios:
     """Return all of them."""
-    return encodings() | forgeries() | broken_keys() | wrapped_copies() | beliefs()
+    return encodings() | macs() | forgeries() | broken_keys() | wrapped_copies() | beliefs()
 
 
 def encodings() -> Scenarios:
@@ -69,6 +69,20 @@ def encodings() -> Scenarios:
         "array": ("an array around it", f"[{TEXT}]"),
     }
     return {name: no("format error", f"not canonical: {note}", text) for name, (note, text) in texts.items()}
+
+
+def macs() -> Scenarios:
+    """A mac of another form."""
+    at = TEXT.index('"mac"')
+    texts = {
+        "no-mac": ("without mac", TEXT[:at] + TEXT[TEXT.index('"path"') :]),
+        "mac-short": ("a mac of 31 bytes", replaced("mac", ref.base64url(bytes(31)))),
+        "mac-long": ("a mac of 33 bytes", replaced("mac", ref.base64url(bytes(33)))),
+        "mac-null": ("a mac of null", TEXT[:at] + '"mac":null,' + TEXT[TEXT.index('"path"') :]),
+        "mac-padded": ("padding", replaced("mac", ref.base64url(bytes(32)) + "=")),
+        "mac-trailing-bits": ("non-zero trailing bits", replaced("mac", ref.base64url(bytes(32))[:-1] + "B")),
+    }
+    return {name: no("format error", note, text) for name, (note, text) in texts.items()}
 
 
 def forgeries() -> Scenarios:

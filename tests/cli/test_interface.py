@@ -77,7 +77,7 @@ def test_python_m_securekit(console: Console) -> None:
         (["identity", "nwe"], "there is no command 'nwe'; did you mean 'new'?"),
         (["keys", "list", "--jsno"], "--json"),
         (["--vresion"], "--version"),
-        (["encrypt"], "Missing option '--keyring'"),
+        (["encrypt"], "name one keyring with --keyring"),
         (["completion"], "Missing argument"),
         (["identity", "new", "--key", "k", "--name", "n", "--cert", "c", "--type", "rsa1024"], "'p256', 'p384', 'rsa3072', 'rsa4096'"),
         (["keys", "create", "eu/ACME"], "'ACME' is no segment of a keyring path"),

@@ -218,7 +218,7 @@ def test_an_id_that_is_pinned_is_compared_whatever_opens_the_document() -> None:
 def test_a_foreign_kek_is_named() -> None:
     """A store whose KEK is not among the recipients says which there are, which it has, and what to do."""
     store = store_on(storage_with(VICTIM), wrapper=LocalWrapper(b"\x77" * 32, label="eu"))
-    with pytest.raises(KeyNotFoundError, match=r"is wrapped to local \w+, x509-hpke-p256 \w{16}…, and this store opens with local eu:\w+:"):
+    with pytest.raises(KeyNotFoundError, match=r"is wrapped to local \w+, x509-hpke-p256 \w{16}…, and is to be opened with local eu:\w+:"):
         store.keyring(PATH)
-    with pytest.raises(KeyNotFoundError, match="opens with no wrapper"):
+    with pytest.raises(KeyNotFoundError, match="opened with no wrapper"):
         store_on(storage_with(VICTIM), wrapper=()).keyring(PATH)

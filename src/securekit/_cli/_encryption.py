@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from ._files import Source, source_of
 from ._options import parse_context, with_optional_store
 from ._ui import handled, note
 
@@ -112,7 +112,7 @@ def encrypt(
     securekit encrypt documents/ --to partner.pem -o sealed/ --workers 4
     """
     context = parse_context(pairs)
-    source = _source(file)
+    source = source_of(file)
     if targets or to_passphrase or sealed:
         _without("--column", columns)
         from ._files import FileJob, open_recipients
@@ -157,7 +157,7 @@ def decrypt(
     securekit decrypt disk.img.sk --identity backup.key --range 1048576-1052671 > block
     """
     context = parse_context(pairs)
-    source = _source(file)
+    source = source_of(file)
     if identities or part or _is_sealed(source):
         _without("--column", columns)
         from ._files import FileJob, open_identities, parse_range
@@ -252,14 +252,9 @@ def _without(option: str, given: tuple[str, ...]) -> None:
         raise ValueError(message)
 
 
-def _source(file: Path | None) -> Path | None:
-    return None if file is None or str(file) == "-" else file
-
-
-def _is_sealed(source: Path | None) -> bool:
-    if source is None:
-        peeked: bytes = sys.stdin.buffer.peek(len(_MAGIC))[: len(_MAGIC)]  # type: ignore[union-attr]
-        return peeked == _MAGIC
+def _is_sealed(source: Source) -> bool:
+    if not isinstance(source, Path):
+        return source.peek(len(_MAGIC))[: len(_MAGIC)] == _MAGIC
     if source.is_dir():
         return True
     with source.open("rb") as file:

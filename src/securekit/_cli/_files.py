@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -22,7 +23,18 @@ if TYPE_CHECKING:
     from securekit.envelope import Envelope, SealedReader, SealedWriter
     from securekit.wrappers import KeyWrapper
 
-__all__ = ["SUFFIX", "FileJob", "for_each", "open_identities", "open_recipients", "parse_range", "sealed_files", "writing"]
+__all__ = [
+    "SUFFIX",
+    "FileJob",
+    "Source",
+    "for_each",
+    "open_identities",
+    "open_recipients",
+    "parse_range",
+    "sealed_files",
+    "source_of",
+    "writing",
+]
 
 SUFFIX = ".sk"
 _STEP = 1024 * 1024  # bytes
@@ -32,12 +44,13 @@ _PRIVATE = b"securekit-pq-private-1:"
 
 
 Advance = Callable[[int], None]
+Source = Path | io.BufferedReader
 
 
 class Change(Protocol):
     """What is done to one file."""
 
-    def __call__(self, source: Path | None, output: Path | None, advance: Advance, /) -> None: ...
+    def __call__(self, source: Source, output: Path | None, advance: Advance, /) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,17 +62,17 @@ class FileJob:
     workers: int
     preserve: bool
 
-    def seal(self, source: Path | None, output: Path | None) -> None:
+    def seal(self, source: Source, output: Path | None) -> None:
         """Seal a file, standard input, or every file below a directory."""
-        if source is not None and source.is_dir():
+        if isinstance(source, Path) and source.is_dir():
             self._tree(source, output, self._seal, lambda name: name + SUFFIX)
             return
         with progress("bytes", _size(source)) as advance:
             self._seal(source, output, advance)
 
-    def open(self, source: Path | None, output: Path | None, *, part: tuple[int, int | None] | None = None) -> None:
+    def open(self, source: Source, output: Path | None, *, part: tuple[int, int | None] | None = None) -> None:
         """Open what `seal` made; of one file, perhaps only a part."""
-        if source is not None and source.is_dir():
+        if isinstance(source, Path) and source.is_dir():
             self._tree(source, output, self._open, lambda name: name.removesuffix(SUFFIX))
             return
         with progress("bytes", _size(source)) as advance:
@@ -79,26 +92,30 @@ class FileJob:
 
             for_each(files, one, workers=self.workers)
 
-    def _seal(self, source: Path | None, output: Path | None, advance: Advance) -> None:
+    def _seal(self, source: Source, output: Path | None, advance: Advance) -> None:
         target = output if output is not None else cast("BinaryIO", _OneWay(sys.stdout.buffer))
         with _reading(source) as reading, self.envelope.open_writer(target, context=self.context) as sealed:
             _copy(reading, sealed, advance)
         self._keep(source, output)
 
-    def _open(self, source: Path | None, output: Path | None, advance: Advance, *, part: tuple[int, int | None] | None = None) -> None:
-        given = source if source is not None else sys.stdin.buffer
-        with self.envelope.open_reader(given, context=self.context) as opened, writing(output) as out:
+    def _open(self, source: Source, output: Path | None, advance: Advance, *, part: tuple[int, int | None] | None = None) -> None:
+        with self.envelope.open_reader(source, context=self.context) as opened, writing(output) as out:
             if part is None:
                 _copy(opened, out, advance)
             else:
                 _copy_part(opened, out, advance, part)
         self._keep(source, output)
 
-    def _keep(self, source: Path | None, target: Path | None) -> None:
-        if self.preserve and source is not None and target is not None:
+    def _keep(self, source: Source, target: Path | None) -> None:
+        if self.preserve and isinstance(source, Path) and target is not None:
             facts = source.stat()
             target.chmod(facts.st_mode & 0o777)
             os.utime(target, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+
+
+def source_of(file: Path | None) -> Source:
+    """Return ``file``, or standard input, in a form that can be looked into, if it is None or ``-``."""
+    return file if file is not None and str(file) != "-" else io.BufferedReader(cast("io.RawIOBase", sys.stdin.buffer))
 
 
 def open_recipients(names: Sequence[str], *, passphrase: bool) -> list[KeyWrapper]:
@@ -195,9 +212,9 @@ def _with_kind(name: str, option: str) -> str:
 
 
 @contextmanager
-def _reading(source: Path | None) -> Iterator[BinaryIO]:
-    if source is None:
-        yield sys.stdin.buffer
+def _reading(source: Source) -> Iterator[BinaryIO]:
+    if not isinstance(source, Path):
+        yield source
         return
     with source.open("rb") as file:
         yield file
@@ -232,5 +249,5 @@ def _copy_part(opened: SealedReader, writing: BinaryIO, advance: Advance, part: 
         left -= len(piece)
 
 
-def _size(source: Path | None) -> int | None:
-    return source.stat().st_size if source is not None else None
+def _size(source: Source) -> int | None:
+    return source.stat().st_size if isinstance(source, Path) else None

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from securekit.exceptions import FormatError, SecureKitError
 
-from ._files import writing
+from ._files import Source, writing
 from ._ui import fail, fail_with, progress
 
 if TYPE_CHECKING:
@@ -28,7 +27,7 @@ Items = list[tuple[bytes, dict[str, str]]]
 Convert = Callable[["Keyring", "Items"], "list[bytes | SecureKitError]"]
 
 
-def encrypt_value(store: KeyStore, path: str, context: dict[str, str], file: Path | None, output: Path | None) -> None:
+def encrypt_value(store: KeyStore, path: str, context: dict[str, str], file: Source, output: Path | None) -> None:
     """Encrypt one value, and write the text form of its record."""
     from securekit.keyring import to_text
 
@@ -37,7 +36,7 @@ def encrypt_value(store: KeyStore, path: str, context: dict[str, str], file: Pat
         out.write(to_text(record).encode() + b"\n")
 
 
-def decrypt_value(store: KeyStore, path: str, context: dict[str, str], file: Path | None, output: Path | None) -> None:
+def decrypt_value(store: KeyStore, path: str, context: dict[str, str], file: Source, output: Path | None) -> None:
     """Decrypt one value from its record, or the text form of it."""
     data = store.keyring(path).decrypt(_as_record(_read(file)), context=context)
     with writing(output) as out:
@@ -54,8 +53,8 @@ def decrypt_columns(store: KeyStore, path: str, context: dict[str, str]) -> Colu
     return ColumnJob(store, path, context, _decrypt_cells)
 
 
-def _read(file: Path | None) -> bytes:
-    return file.read_bytes() if file else sys.stdin.buffer.read()
+def _read(file: Source) -> bytes:
+    return file.read_bytes() if isinstance(file, Path) else file.read()
 
 
 def _as_record(data: bytes) -> bytes:
@@ -74,11 +73,11 @@ class ColumnJob:
     context: dict[str, str]
     convert: Convert
 
-    def run(self, file: Path | None, columns: tuple[str, ...], output: Path | None) -> None:
+    def run(self, file: Source, columns: tuple[str, ...], output: Path | None) -> None:
         """Convert ``columns`` of every row of ``file``, a batch at a time."""
-        if file is None:
+        if not isinstance(file, Path):
             message = "columns are those of a FILE: name it"
-            raise ValueError(message)
+            raise ValueError(message)  # noqa: TRY004 - of the command's arguments, not of a type
         from ._tables import open_table
 
         fields = [field for template in (self.path, *self.context.values()) for field in _FIELD.findall(template)]

@@ -69,12 +69,11 @@ class SealedReader(io.BufferedIOBase):
         done = 0
         while done < len(target):
             number, skip = divmod(self._position, CHUNK_SIZE)
-            whole = self._whole_chunks(number, len(target) - done) if not skip else []
-            for offset, sealed in enumerate(whole):
-                self._opener.open_into(number + offset, sealed, target[done : done + CHUNK_SIZE])
-                done += CHUNK_SIZE
-                self._position += CHUNK_SIZE
-            if whole:
+            if not skip and (run := self._run(number, len(target) - done)):
+                size = len(run) // SEALED_CHUNK_SIZE * CHUNK_SIZE
+                self._opener.open_run_into(number, run, target[done : done + size])
+                done += size
+                self._position += size
                 continue
             piece = self._chunk(number)[skip : skip + len(target) - done]
             if not piece:
@@ -139,12 +138,11 @@ class SealedReader(io.BufferedIOBase):
         left = size
         while left is None or left > 0:
             number, skip = divmod(self._position, CHUNK_SIZE)
-            whole = self._whole_chunks(number, _CHUNKS_AT_ONCE * CHUNK_SIZE if left is None else left) if not skip else []
-            for offset, sealed in enumerate(whole):
-                yield self._opener.open(number + offset, sealed)
-                self._position += CHUNK_SIZE
-            if whole:
-                left = None if left is None else left - len(whole) * CHUNK_SIZE
+            if not skip and (run := self._run(number, _CHUNKS_AT_ONCE * CHUNK_SIZE if left is None else left)):
+                pieces = self._opener.open_run(number, run)
+                yield from pieces
+                self._position += len(pieces) * CHUNK_SIZE
+                left = None if left is None else left - len(pieces) * CHUNK_SIZE
                 continue
             chunk = self._chunk(number)
             piece = chunk[skip:] if left is None else chunk[skip : skip + left]
@@ -154,12 +152,12 @@ class SealedReader(io.BufferedIOBase):
             self._position += len(piece)
             left = None if left is None else left - len(piece)
 
-    def _whole_chunks(self, number: int, size: int) -> list[memoryview]:
-        """Return sealed chunks from ``number`` on that are full, and whose plaintext fits into ``size`` bytes."""
+    def _run(self, number: int, size: int) -> memoryview | None:
+        """Return the full sealed chunks from ``number`` on whose plaintext fits into ``size`` bytes; valid until the next call."""
         wanted = min(size // CHUNK_SIZE, _CHUNKS_AT_ONCE)
         if number == self._number or wanted < 2:  # noqa: PLR2004 - one chunk alone may as well be kept
-            return []
-        return self._chunks.full(number, wanted)
+            return None
+        return self._chunks.run(number, wanted)
 
     def _chunk(self, number: int) -> bytes:
         """Return the plaintext of chunk ``number``, and keep it; nothing behind the end."""
@@ -187,16 +185,20 @@ class _Chunks:
     def __init__(self, source: Source, begin: int) -> None:
         self._source = source
         self._begin = begin
+        self._buffer = memoryview(b"")
         self.last, self._last_size = divmod(max(0, source.size - begin), SEALED_CHUNK_SIZE)
 
-    def full(self, number: int, wanted: int) -> list[memoryview]:
-        count = min(wanted, self.last - number)
-        if count < 1:
-            return []
-        data = memoryview(self._source.read_at(self._begin + number * SEALED_CHUNK_SIZE, count * SEALED_CHUNK_SIZE))
-        if len(data) != count * SEALED_CHUNK_SIZE:  # the file shrinks
+    def run(self, number: int, wanted: int) -> memoryview | None:
+        """Return up to ``wanted`` full chunks from ``number`` on, in a buffer that the next call overwrites."""
+        size = min(wanted, self.last - number) * SEALED_CHUNK_SIZE
+        if size <= 0:
+            return None
+        if len(self._buffer) < size:
+            self._buffer = memoryview(bytearray(size))
+        run = self._buffer[:size]
+        if self._source.read_into(self._begin + number * SEALED_CHUNK_SIZE, run) != size:  # the file shrinks
             raise DecryptionError
-        return [data[at : at + SEALED_CHUNK_SIZE] for at in range(0, len(data), SEALED_CHUNK_SIZE)]
+        return run
 
     def one(self, number: int) -> tuple[bytes | None, bool]:
         """Return a sealed chunk, and whether it is the last one; None behind it."""
@@ -214,36 +216,38 @@ class _Pipe:
 
     def __init__(self, source: PipeSource) -> None:
         self._source = source
-        self._rest: list[memoryview] = []
+        self._rest = memoryview(b"")
         self._next = 0
         self._ended = False
 
-    def full(self, number: int, wanted: int) -> list[memoryview]:
+    def run(self, number: int, wanted: int) -> memoryview | None:
+        """Return up to ``wanted`` full chunks that come next."""
         self._fill()
-        count = min(wanted, sum(len(chunk) == SEALED_CHUNK_SIZE for chunk in self._rest))
-        taken, self._rest = self._rest[:count], self._rest[count:]
-        self._next = number + count
-        return taken
+        size = min(wanted, len(self._rest) // SEALED_CHUNK_SIZE) * SEALED_CHUNK_SIZE
+        if not size:
+            return None
+        self._next = number + size // SEALED_CHUNK_SIZE
+        return self._take(size)
 
     def one(self, number: int) -> tuple[bytes | None, bool]:
+        """Return the next chunk, and whether it is the last one; None behind it."""
         if self._ended and not self._rest and number >= self._next:
             return None, False
         self._fill()
-        if not self._rest:
-            raise DecryptionError  # the last chunk is missing
-        chunk = self._rest.pop(0)
+        chunk = self._take(SEALED_CHUNK_SIZE)
         self._next = number + 1
-        is_last = len(chunk) < SEALED_CHUNK_SIZE
-        if len(chunk) < TAG_SIZE or number >= MAX_CHUNKS:
+        if len(chunk) < TAG_SIZE or number >= MAX_CHUNKS:  # nothing at all: the last chunk is missing
             raise DecryptionError
-        return bytes(chunk), is_last
+        return bytes(chunk), len(chunk) < SEALED_CHUNK_SIZE
+
+    def _take(self, size: int) -> memoryview:
+        taken, self._rest = self._rest[:size], self._rest[size:]
+        return taken
 
     def _fill(self) -> None:
-        if self._rest or self._ended:
-            return
-        data = memoryview(self._source.take(_CHUNKS_AT_ONCE * SEALED_CHUNK_SIZE))
-        self._ended = len(data) < _CHUNKS_AT_ONCE * SEALED_CHUNK_SIZE
-        self._rest = [data[at : at + SEALED_CHUNK_SIZE] for at in range(0, len(data), SEALED_CHUNK_SIZE)]
+        if not self._rest and not self._ended:
+            self._rest = memoryview(self._source.take(_CHUNKS_AT_ONCE * SEALED_CHUNK_SIZE))
+            self._ended = len(self._rest) < _CHUNKS_AT_ONCE * SEALED_CHUNK_SIZE
 
 
 def _check_stream(header: Header) -> None:

@@ -26,6 +26,13 @@ class PathSource:
             data += more
         return data
 
+    def read_into(self, offset: int, buffer: memoryview) -> int:
+        """Fill ``buffer`` with the bytes at ``offset``; return how many there were."""
+        done = 0
+        while done < len(buffer) and (count := os.preadv(self._descriptor, [buffer[done:]], offset + done)):
+            done += count
+        return done
+
     def close(self) -> None:
         """Close the file."""
         if self._descriptor >= 0:
@@ -45,6 +52,12 @@ class FileSource:
         """Return the bytes at ``offset``; fewer at the end of the file."""
         self._file.seek(self._begin + offset)
         return _read_fully(self._file, size)
+
+    def read_into(self, offset: int, buffer: memoryview) -> int:
+        """Fill ``buffer`` with the bytes at ``offset``; return how many there were."""
+        data = self.read_at(offset, len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
 
     def close(self) -> None:
         """Leave the file open: it is its owner's."""

@@ -61,7 +61,7 @@ def check_mixture(recipients: Iterable[tuple[str, str]], *, allow_classical: boo
     if not allow_classical and _POST_QUANTUM in names and any(name.startswith(_CLASSICAL) for name in names):
         message = (
             "a post-quantum recipient beside a certificate: whoever breaks the certificate's key in the future opens the message;"
-            " leave the certificate out, or say allow_classical=True"
+            " leave the certificate out, or say allow_classical=True (--allow-classical)"
         )
         raise ValueError(message)
 

@@ -10,6 +10,7 @@ import pytest
 
 from securekit import CertificateWrapper, Envelope
 from tests.cli.conftest import Console
+from tests.identities import NOW, issue, private_key
 
 TIB = 1 << 40
 
@@ -95,6 +96,18 @@ def test_a_pipe_is_read_to_its_end(host: Console) -> None:
     done = subprocess.run(["bash", "-c", line], cwd=host.folder, capture_output=True, check=False)
     assert (done.stderr, done.returncode) == (b"", 0)
     assert f"size: {len(host.read('data.sk')) + 600_000_000}\n".encode() in done.stdout
+
+
+def test_a_certificate_cannot_steer_the_terminal(host: Console) -> None:
+    """Names in a header come from anybody: control characters in them never reach the terminal."""
+    host.write("evil.pem", issue("\x1b[2J\u202eevil", private_key("p256"), end=NOW.replace(year=2090)).pem)
+    sealed = Envelope(CertificateWrapper.from_files(cert="evil.pem")).encrypt(b"", context={})
+    assert b"evil" in sealed
+    for forged in (sealed, sealed.replace(b"?[2J", b"\xc2\x9b2J").replace(b"?evil", b"\x1bevil")):
+        for typed in (["inspect"], ["inspect", "--json"]):
+            shown = host.ok(*typed, stdin=forged).out
+            assert "evil" in shown
+            assert not {"\x1b", "\u202e", "\x9b"} & set(shown)
 
 
 @pytest.mark.parametrize("data", [b"sk-", b"sk-envelope/2\n" + bytes(200), b"sk-envelope/1\n", b""])

@@ -64,6 +64,27 @@ def test_each_file_is_sealed_for_itself(sealed: Console) -> None:
     assert len(ids) == len(NAMES)
 
 
+def test_names_that_are_no_text(sealed: Console) -> None:
+    """A name with bytes that are not UTF-8, or that would steer a terminal, is as good as any; it is shown without them."""
+    names = [os.fsdecode(b"odd/\xff\n.txt"), "odd/\x1b[2J"]
+    (sealed.folder / "odd").mkdir()
+    for name in names:
+        (sealed.folder / name).write_bytes(name.encode(errors="surrogateescape"))
+    (sealed.folder / "odd/none.sk").write_bytes(b"sk-")
+    sealed.ok("encrypt", "odd", "--to", "one.pem", "-o", "odd.sealed")
+    done = sealed.process("rewrap", "odd.sealed", *OPENS, "--to", "two.pem", "--drop", "one.pem")
+    assert (done.code, set(done.out.splitlines())) == (
+        0,
+        {"odd.sealed/\ufffd\ufffd.txt.sk", "odd.sealed/\ufffd[2J.sk", "odd.sealed/none.sk.sk"},
+    )
+    sealed.ok("decrypt", "odd.sealed", "--identity", "two.key", "-o", "odd.opened")
+    assert tree(sealed.folder / "odd.opened") == tree(sealed.folder / "odd")
+    failed = sealed.process("rewrap", "odd", *OPENS, "--to", "two.pem")
+    assert failed.err == "securekit: error: odd/none.sk: not a sealed message: it does not begin with 'sk-envelope/1'\n"
+    (sealed.folder / "odd.sealed" / f"{Path(names[1]).name}.sk").write_bytes(b"")
+    assert "\x1b" not in sealed("decrypt", "odd.sealed", "--identity", "two.key", "-o", "odd.opened").err
+
+
 def test_links_are_not_followed(sealed: Console) -> None:
     """Neither sealing nor rewrapping touches what a link in the tree leads to, and both say that something was left out."""
     outside = sealed.folder / "outside"

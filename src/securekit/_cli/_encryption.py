@@ -11,7 +11,7 @@ import click
 
 from ._files import is_sealed, output_of, source_of
 from ._options import parse_context, with_optional_store
-from ._ui import handled, note
+from ._ui import handled, note, printable
 
 if TYPE_CHECKING:
     from securekit.envelope import Envelope
@@ -220,7 +220,7 @@ def rewrap(
 
     def change(path: Path) -> None:
         if envelope.rewrap_file(path, drop=dropped, dry_run=dry_run):
-            click.echo(str(path))
+            click.echo(printable(str(path)))
 
     found = sealed_files(files)
     for_each(found, change, workers=workers)

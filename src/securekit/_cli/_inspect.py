@@ -43,7 +43,7 @@ def inspect(file: BinaryIO, *, as_json: bool) -> None:
         return
     for name, value in present.items():
         for line in value if isinstance(value, tuple) else [value]:
-            click.echo(f"{name}: {line}")
+            click.echo(printable(f"{name}: {line}"))
     for copy in found.recipients:
         about = ", ".join(f"{name} {value}" for name, value in copy.about.items())
         click.echo(printable(f"recipient: {copy.wrapper} {copy.key_ref}{f' ({about})' if about else ''}"))

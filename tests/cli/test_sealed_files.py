@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
@@ -364,6 +365,34 @@ def test_a_killed_run_leaves_nothing(typed: list[str], host: Console) -> None:
         process.kill()
         process.stdin.close()
     assert host.names() == before
+
+
+CALLS = ["write", "fsync", "flock", "link,linkat", "rename,renameat,renameat2"]
+
+
+@pytest.mark.parametrize("verb", ["encrypt", "decrypt"])
+def test_a_run_killed_at_any_system_call_is_complete_or_nothing(verb: str, host: Console, count: Count) -> None:
+    """SIGKILL at every call that writes: the result is there as a whole or not at all, and the next run leaves nothing else."""
+    typed = {"encrypt": ("encrypt", "data", "--to", "host.pem"), "decrypt": ("decrypt", seal(host), *OPENS)}[verb]
+    before = host.names()
+    killed = 0
+    for calls in CALLS:
+        for number in itertools.count(1):
+            traced = f"strace -f -qq -o /dev/null -e trace={calls} -e inject={calls}:signal=KILL:when={number}".split()
+            program = [sys.executable, "-B", "-m", "securekit", *typed, "-o", "out"]
+            done = subprocess.run([*traced, *program], cwd=host.folder, check=False)
+            assert host.names() - before <= {"out", ".out.tmp"}
+            if "out" in host.names():
+                result = host.read("out") if verb == "decrypt" else host.ok("decrypt", "out", *OPENS).raw
+                assert result == DATA
+            host.ok(*typed, "-o", "out")
+            assert host.names() == before | {"out"}
+            (host.folder / "out").unlink()
+            if done.returncode == 0:
+                break
+            killed += 1
+    assert killed >= len(CALLS)
+    count(f"system calls of {verb} killed at", killed)
 
 
 # Mistakes.

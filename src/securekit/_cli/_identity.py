@@ -37,7 +37,7 @@ def identity() -> None:
     metavar="FILE",
     help="Encrypt the private key with the password in this guarded file.",
 )
-@click.option("--pq", is_flag=True, help="Make a post-quantum key pair (X-Wing) instead. It has no certificate, for sealed files only;")
+@click.option("--pq", is_flag=True, help="Make a post-quantum key pair (X-Wing) instead, without a certificate;")
 @click.option("--public", type=click.Path(path_type=Path), metavar="FILE", help="and this is the new file of its public key.")
 @click.pass_context
 @handled

@@ -74,7 +74,7 @@ class Console:
         )
         return Done(done.returncode, done.stdout, done.stderr.decode())
 
-    def write(self, name: str, data: bytes | str, mode: int = 0o600) -> str:
+    def write(self, name: str, data: bytes | bytearray | str, mode: int = 0o600) -> str:
         path = self.folder / name
         path.write_bytes(data.encode() if isinstance(data, str) else data)
         path.chmod(mode)

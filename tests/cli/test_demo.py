@@ -37,9 +37,12 @@ def test_the_demo_leaves_its_folder(empty: Console, tmp_path: Path) -> None:
     assert first[1] == last[1]
     assert folder.stat().st_mode & 0o777 == 0o700
     names = {path.name for path in folder.iterdir()}
-    assert names == {"root.key", "keys", "customers.csv", "customers.sealed.csv", "escrow.key", "escrow.pem"}
+    assert names == {
+        "root.key", "keys", "customers.csv", "customers.sealed.csv", "escrow.key", "escrow.pem",
+        "source.zip", "source.zip.sk", "partner.key", "partner.pem",
+    }  # fmt: skip
     assert done.err == ""
-    assert [int(number) for number in re.findall(r"^(\d+)\. ", done.out, re.MULTILINE)] == [1, 2, 3, 4, 5, 6, 7]
+    assert [int(number) for number in re.findall(r"^(\d+)\. ", done.out, re.MULTILINE)] == list(range(1, 11))
 
 
 def test_the_commands_that_the_demo_shows_work(empty: Console, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -54,6 +57,10 @@ def test_the_commands_that_the_demo_shows_work(empty: Console, tmp_path: Path, m
         ["identity", "new"],
         ["keys", "rewrap"],
         ["keys", "rewrap"],
+        ["encrypt", "source.zip"],
+        ["identity", "new"],
+        ["rewrap", "source.zip.sk"],
+        ["decrypt", "source.zip.sk"],
     ]
     (tmp_path / "typed").mkdir()
     monkeypatch.chdir(tmp_path / "typed")
@@ -74,3 +81,9 @@ def test_the_commands_that_the_demo_shows_work(empty: Console, tmp_path: Path, m
 
     decrypt = ["decrypt", "sealed.csv", *commands[2][2:], "--wrap", "local:new.key"]
     assert empty.ok(*decrypt).raw == Path("customers.csv").read_bytes()
+
+    Path("source.zip").write_bytes(empty.read("demo/source.zip"))
+    empty.ok(*commands[7])
+    empty.ok(*commands[8])
+    assert empty.ok(*commands[9]).out == "source.zip.sk\n"
+    assert empty.ok(*commands[10]).raw == b"PK\x03\x04"

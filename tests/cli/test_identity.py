@@ -86,3 +86,46 @@ def test_nothing_is_overwritten(empty: Console) -> None:
         assert (done.code, "exists already and is not overwritten" in done.err) == (1, True)
     assert (empty.read("k"), empty.read("p")) == before
     assert empty.names() == {"k", "p"}
+
+
+# Post-quantum key pairs.
+
+PQ = ("identity", "new", "--pq", "--key", "k", "--public", "p")
+
+
+def test_a_new_post_quantum_pair(empty: Console) -> None:
+    """Two files with their modes, and the line that says which of them is private; what is sealed to one opens with the other."""
+    done = empty.ok(*PQ)
+    assert (done.out, done.err) == ("", "made k (private: keep it where only its owner reads it) and p (public)\n")
+    assert {path.name: path.stat().st_mode & 0o777 for path in empty.folder.iterdir()} == {"k": 0o600, "p": 0o644}
+    sealed = empty.ok("encrypt", "--to", "p", stdin=b"x").raw
+    assert empty.ok("decrypt", "--identity", "k", stdin=sealed).raw == b"x"
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        *(
+            ([*PQ, *option], f"{option[0]} goes with certificates, not with --pq")
+            for option in (["--cert", "c"], ["--csr", "c"], ["--name", "n"], ["--type", "p256"], ["--days", "365"], ["--encrypt"])
+        ),
+        ([*PQ, "--password-file", "p"], "--password-file goes with certificates, not with --pq"),
+        (PQ[:5], "is made with --pq, --key FILE and --public FILE"),
+        ([*PQ[:2], *PQ[3:]], "is made with --pq, --key FILE and --public FILE"),
+        (["identity", "new", "--key", "k", "--cert", "c"], "--name is missing"),
+    ],
+)
+def test_post_quantum_and_certificates_do_not_mix(typed: list[str], said: str, empty: Console) -> None:
+    """An option that would have no effect is refused, even with its default, and nothing is made."""
+    done = empty(*typed)
+    assert (done.code, said in done.err) == (2, True)
+    assert empty.names() == set()
+
+
+@pytest.mark.parametrize("there", ["k", "p"])
+def test_a_post_quantum_pair_overwrites_nothing(there: str, empty: Console) -> None:
+    """If one of the files is there, it stays, and the other one is not made."""
+    empty.write(there, b"before")
+    done = empty(*PQ)
+    assert (done.code, f"{there} exists already and is not overwritten" in done.err) == (1, True)
+    assert (empty.names(), empty.read(there)) == ({there}, b"before")

@@ -3,15 +3,13 @@
 
 from __future__ import annotations
 
-import os
-import pty
 import re
-import select
 import subprocess
 import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, redirect_stderr
 from io import StringIO
 
@@ -20,59 +18,7 @@ import pytest
 from securekit._cli import _ui
 from securekit.exceptions import SecurityWarning
 from tests.cli.conftest import Console
-
-ESCAPES = re.compile(rb"\x1b\[[0-9;?]*[A-Za-z]")
-
-
-class Terminal:
-    """A command on a pseudo-terminal, which is all that its standard streams are."""
-
-    def __init__(self, console: Console, *typed: str) -> None:
-        parent, child = pty.openpty()
-        self._screen = parent
-        self.text = b""
-        environment = {**os.environ, **console.env, "TERM": "xterm", "COLUMNS": "200"}
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "securekit", *typed],
-            cwd=console.folder,
-            env=environment,
-            stdin=child,
-            stdout=child,
-            stderr=child,
-            start_new_session=True,
-        )
-        os.close(child)
-
-    def wait_for(self, text: bytes) -> None:
-        deadline = time.monotonic() + 30
-        while text not in self.text:
-            assert time.monotonic() < deadline, self.text
-            if not self._read():
-                break
-        assert text in self.text
-
-    def type(self, text: bytes) -> None:
-        os.write(self._screen, text)
-
-    def end(self) -> int:
-        while self._read():
-            pass
-        os.close(self._screen)
-        return self._process.wait(30)
-
-    def _read(self) -> bool:
-        if not select.select([self._screen], [], [], 30)[0]:
-            return False
-        try:
-            more = os.read(self._screen, 65536)
-        except OSError:  # the other end is closed, and all was read
-            more = b""
-        self.text += more
-        return bool(more)
-
-    @property
-    def plain(self) -> str:
-        return ESCAPES.sub(b"", self.text).decode()
+from tests.cli.terminal import Terminal
 
 
 def test_a_table_is_drawn(console: Console) -> None:
@@ -98,6 +44,17 @@ def test_progress_is_a_bar_that_goes_away(console: Console) -> None:
     assert "rows" in terminal.plain
     assert terminal.text.rstrip().endswith((b"\x1b[2K", b"\x1b[?25h"))
     assert console.read("out.csv").count(b"sk1.") == 30_000
+
+
+def test_progress_of_bytes_has_rate_and_time_left(empty: Console) -> None:
+    """While a file is sealed, the bar says how much is done, how fast, and how long it still takes; then it is wiped."""
+    empty.ok("identity", "new", "--key", "k", "--cert", "c", "--name", "n")
+    with (empty.folder / "big").open("wb") as file:
+        file.truncate(256 * 1024 * 1024)
+    terminal = Terminal(empty, "encrypt", "big", "--to", "c", "-o", "big.sk")
+    assert terminal.end() == 0
+    assert re.search(r"bytes .*/268.4 MB [\d.]+ [MG]B/s \d+:\d\d:\d\d", terminal.plain)
+    assert terminal.text.rstrip().endswith((b"\x1b[2K", b"\x1b[?25h"))
 
 
 def test_destroying_asks_on_the_terminal(console: Console) -> None:
@@ -155,6 +112,17 @@ def test_progress_elsewhere_is_a_line_now_and_then(monkeypatch: pytest.MonkeyPat
         with _ui.progress("rows") as advance:
             advance(1)
     assert said.getvalue().splitlines() == ["5,000 rows after 5 s", "10,000 rows after 10 s", "3 of 20 keyrings after 6 s"]
+
+
+def test_progress_counts_what_every_thread_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files that are done at once add up."""
+    said = StringIO()
+    with moving(monkeypatch) as move, redirect_stderr(said), _ui.progress("bytes") as advance:
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(advance, [1] * 10_000))
+        move(6)
+        advance(0)
+    assert said.getvalue() == "10,000 bytes after 6 s\n"
 
 
 def test_json_of_something_else_is_a_mistake() -> None:

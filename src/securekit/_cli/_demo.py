@@ -6,12 +6,14 @@ from __future__ import annotations
 import csv
 import io
 import tempfile
+import zipfile
 from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
 
 import click
 
+from securekit.envelope import Envelope
 from securekit.exceptions import SecureKitError
 from securekit.keyring import FileKeyStore, Keyring
 from securekit.wrappers import CertificateWrapper, LocalWrapper, new_identity
@@ -21,6 +23,7 @@ from ._ui import fail, handled
 __all__ = ["demo"]
 
 _FIELDS = ("name", "iban", "email")
+_ARCHIVE = {"kind": "source"}  # the context of the sealed archive
 
 
 @click.command()
@@ -32,7 +35,7 @@ _FIELDS = ("name", "iban", "email")
 )
 @handled
 def demo(directory: Path | None) -> None:
-    """Show the main job on real input: keyrings, encrypted rows, rotation, escrow and recovery, and what an attacker gets.
+    """Show the main job on real input: keyrings, encrypted rows, rotation, escrow and recovery, sealed files, and what an attacker gets.
 
     Everything stays in a folder that is printed, to be looked at.
     """
@@ -60,6 +63,7 @@ class _Demo:
         sealed = self._encrypt(rings)
         self._rotate(rings, sealed)
         self._escrow(store, kek, sealed)
+        self._rewrap_file(self._seal_file())
         self._attack(rings, sealed)
         if self._failures:
             fail(f"{self._failures} steps of the demo did not do what they should")
@@ -133,6 +137,43 @@ class _Demo:
             lambda: FileKeyStore(self._folder / "keys", wrapper=CertificateWrapper.from_files(key=key)).keyring("eu/acme/customers"),
         )
 
+    def _seal_file(self) -> Path:
+        self._say(
+            "Seal a file, this program's own source, to the escrow certificate",
+            "securekit encrypt source.zip --to escrow.pem --context kind=source -o source.zip.sk",
+            "Envelope([escrow]).open_writer('source.zip.sk', context={'kind': 'source'})",
+        )
+        archive, sealed = self._folder / "source.zip", self._folder / "source.zip.sk"
+        _zip_source(archive)
+        escrow = Envelope(CertificateWrapper.from_files(cert=self._folder / "escrow.pem"))
+        with escrow.open_writer(sealed, context=_ARCHIVE) as writer:
+            writer.write(archive.read_bytes())
+        self._tell(f"source.zip has {archive.stat().st_size:,} bytes, source.zip.sk {sealed.stat().st_size:,}")
+        return sealed
+
+    def _rewrap_file(self, sealed: Path) -> None:
+        escrow = CertificateWrapper.from_files(key=self._folder / "escrow.key")
+        self._say(
+            "Hand the file to a partner: in place and whatever its size, only its header is written",
+            "securekit identity new --key partner.key --cert partner.pem --name partner.example\n"
+            "   $ securekit rewrap source.zip.sk --identity escrow.key --to partner.pem --drop escrow.pem",
+            "Envelope([partner], also_open=[escrow]).rewrap_file('source.zip.sk', drop=[escrow])",
+        )
+        key, cert = self._folder / "partner.key", self._folder / "partner.pem"
+        new_identity("partner.example", key=key, cert=cert)
+        Envelope(CertificateWrapper.from_files(cert=cert), also_open=[escrow]).rewrap_file(sealed, drop=[escrow])
+        self._refused("the escrow key", lambda: Envelope(escrow).open_reader(sealed, context=_ARCHIVE))
+
+        self._say(
+            "The partner reads at an offset: only what is read is decrypted",
+            "securekit decrypt source.zip.sk --identity partner.key --context kind=source --range 0-3",
+            "zipfile.ZipFile(Envelope([partner]).open_reader('source.zip.sk', context={'kind': 'source'}))",
+        )
+        partner = Envelope(CertificateWrapper.from_files(key=key))
+        with partner.open_reader(sealed, context=_ARCHIVE) as reader, zipfile.ZipFile(reader) as archive:
+            text = archive.read("securekit/_cli/_demo.py")
+        self._check(text == Path(__file__).read_bytes(), "the source of this demo comes out of the middle of the archive")
+
     def _attack(self, rings: dict[str, Keyring], sealed: list[dict[str, str]]) -> None:
         self._say("What an attacker gets", "securekit decrypt …", "ring.decrypt_text(token, context=…)")
         acme, globex = rings["acme"], rings["globex"]
@@ -166,6 +207,13 @@ class _Demo:
             writer = csv.DictWriter(file, list(rows[0]))
             writer.writeheader()
             writer.writerows(rows)
+
+
+def _zip_source(target: Path) -> None:
+    package = Path(__file__).parents[1]
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in sorted(package.rglob("*.py")):
+            archive.write(path, path.relative_to(package.parent))
 
 
 def _context(row: dict[str, str], field: str) -> dict[str, str]:

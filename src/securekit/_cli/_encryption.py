@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ._files import Source, source_of
+from ._files import is_sealed, output_of, source_of
 from ._options import parse_context, with_optional_store
-from ._ui import handled, note
+from ._ui import handled, note, printable
 
 if TYPE_CHECKING:
     from securekit.envelope import Envelope
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from securekit.wrappers import KeyWrapper
 
 __all__ = ["decrypt", "encrypt", "rewrap"]
-
-_MAGIC = b"sk-envelope/1\n"
 
 OpenStore = Callable[[], "KeyStore"]
 
@@ -113,6 +111,7 @@ def encrypt(
     """
     context = parse_context(pairs)
     source = source_of(file)
+    output = output_of(output, source)
     if targets or to_passphrase or sealed:
         _without("--column", columns)
         from ._files import FileJob, open_recipients
@@ -158,7 +157,8 @@ def decrypt(
     """
     context = parse_context(pairs)
     source = source_of(file)
-    if identities or part or _is_sealed(source):
+    output = output_of(output, source)
+    if identities or part is not None or is_sealed(source):
         _without("--column", columns)
         from ._files import FileJob, open_identities, parse_range
 
@@ -179,7 +179,10 @@ def decrypt(
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
 @_option_list(_IDENTITIES, _TO, _TO_PASSPHRASE, _KEYRINGS)
 @click.option(
-    "--drop", multiple=True, metavar="KEY_REF", help="A recipient to remove. It may have kept the data key: this takes nothing back."
+    "--drop",
+    multiple=True,
+    metavar="KEY_REF",
+    help="A recipient to remove, or the file with its certificate. It may have kept the data key: this takes nothing back.",
 )
 @click.option("--dry-run", is_flag=True, help="Only open the headers, and list the files that would be rewrapped.")
 @_option_list(_ALLOW_CLASSICAL, _WORKERS)
@@ -203,24 +206,26 @@ def rewrap(
     Name all recipients from now on. A run that was interrupted is finished by starting it again.
 
     \b
-    securekit rewrap backups/ --identity old.key --to new.pem --drop 0bac1fe1ddce8316
+    securekit rewrap backups/ --identity old.key --to new.pem --drop old.pem
     """
     from securekit.envelope import Envelope
 
-    from ._files import for_each, open_identities, open_recipients, sealed_files
+    from ._files import for_each, open_identities, open_recipients, references, sealed_files
 
     keyrings = _keyring_wrappers(open_store, paths)
     wrappers = [*open_recipients(targets, passphrase=to_passphrase), *keyrings]
     _envelope(wrappers, allow_classical=allow_classical)
     envelope = Envelope(wrappers, also_open=[*open_identities(identities), *keyrings], allow_classical=allow_classical)
+    dropped = references(drop)
 
     def change(path: Path) -> None:
-        if envelope.rewrap_file(path, drop=drop, dry_run=dry_run):
-            click.echo(str(path))
+        if envelope.rewrap_file(path, drop=dropped, dry_run=dry_run):
+            click.echo(printable(str(path)))
 
     found = sealed_files(files)
     for_each(found, change, workers=workers)
-    note(f"{len(found)} sealed files {'looked at' if dry_run else 'are for these recipients now'}")
+    count = f"{len(found):,} sealed file{'s' if len(found) != 1 else ''}"
+    note(f"looked at {count}" if dry_run else f"done: {count} for these recipients now")
 
 
 def _envelope(wrappers: list[KeyWrapper], *, allow_classical: bool) -> Envelope:
@@ -252,12 +257,3 @@ def _without(option: str, given: tuple[str, ...]) -> None:
     if given:
         message = f"{option} goes with values under a keyring, not with sealed files"
         raise ValueError(message)
-
-
-def _is_sealed(source: Source) -> bool:
-    if not isinstance(source, Path):
-        return source.peek(len(_MAGIC))[: len(_MAGIC)] == _MAGIC
-    if source.is_dir():
-        return True
-    with source.open("rb") as file:
-        return file.read(len(_MAGIC)) == _MAGIC

@@ -5,18 +5,20 @@ from __future__ import annotations
 
 import io
 import os
+import stat
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
+from urllib.parse import quote
 
 import click
 
-from securekit.exceptions import DecryptionError, SecureKitError
+from securekit.exceptions import SecureKitError
 
-from ._ui import FAILED, UNVERIFIED, fail, note, printable, progress
+from ._ui import fail_with, note, printable, progress
 
 if TYPE_CHECKING:
     from securekit.envelope import Envelope, SealedReader, SealedWriter
@@ -27,9 +29,12 @@ __all__ = [
     "FileJob",
     "Source",
     "for_each",
+    "is_sealed",
     "open_identities",
     "open_recipients",
+    "output_of",
     "parse_range",
+    "references",
     "sealed_files",
     "source_of",
     "writing",
@@ -37,10 +42,10 @@ __all__ = [
 
 SUFFIX = ".sk"
 _STEP = 1024 * 1024  # bytes
-_PEM = b"-----BEGIN "
-_PUBLIC = b"securekit-pq-public-1:"
-_PRIVATE = b"securekit-pq-private-1:"
-
+_MAGIC = b"sk-envelope/1\n"
+_MESSAGE = _MAGIC + b"\0"  # the flags of what `Envelope.encrypt` makes
+_MAX_MESSAGE = 65 * 1024 * 1024  # bytes: 64 MiB, with the longest header
+_LOOK = 65_536  # bytes in which the kind of a key file shows
 
 Advance = Callable[[int], None]
 Source = Path | io.BufferedReader
@@ -72,16 +77,19 @@ class FileJob:
     def open(self, source: Source, output: Path | None, *, part: tuple[int, int | None] | None = None) -> None:
         """Open what `seal` made; of one file, perhaps only a part."""
         if isinstance(source, Path) and source.is_dir():
+            if part:
+                message = f"--range goes with one file, and {source} is a directory"
+                raise ValueError(message)
             self._tree(source, output, self._open, lambda name: name.removesuffix(SUFFIX))
             return
-        with progress("bytes", _size(source)) as advance:
+        with progress("bytes", None if part else _size(source)) as advance:
             self._open(source, output, advance, part=part)
 
     def _tree(self, source: Path, output: Path | None, change: Change, rename: Callable[[str], str]) -> None:
         if output is None:
             message = f"{source} is a directory: name another one with -o, for the results"
             raise ValueError(message)
-        files = sorted(path for path in source.rglob("*") if path.is_file() and not path.is_symlink())
+        files = _files_below(source)
         with progress("bytes", sum(path.stat().st_size for path in files)) as advance:
 
             def one(path: Path) -> None:
@@ -98,12 +106,18 @@ class FileJob:
         self._keep(source, output)
 
     def _open(self, source: Source, output: Path | None, advance: Advance, *, part: tuple[int, int | None] | None = None) -> None:
-        with self.envelope.open_reader(source, context=self.context) as opened, writing(output) as out:
+        with self._reader(source) as opened, writing(output) as out:
             if part is None:
                 _copy(opened, out, advance)
             else:
                 _copy_part(opened, out, advance, part)
         self._keep(source, output)
+
+    def _reader(self, source: Source) -> BinaryIO | SealedReader:
+        if not _begins(source, _MESSAGE):
+            return self.envelope.open_reader(source, context=self.context)
+        with _reading(source) as file:
+            return io.BytesIO(self.envelope.decrypt(file.read(_MAX_MESSAGE), context=self.context))
 
     def _keep(self, source: Source, target: Path | None) -> None:
         if self.preserve and isinstance(source, Path) and target is not None:
@@ -113,15 +127,39 @@ class FileJob:
 
 
 def source_of(file: Path | None) -> Source:
-    """Return ``file``, or standard input, in a form that can be looked into, if it is None or ``-``."""
-    return file if file is not None and str(file) != "-" else io.BufferedReader(cast("io.RawIOBase", sys.stdin.buffer))
+    """Return ``file``; a pipe, or standard input for None or ``-``, in a form that can be looked into."""
+    if file is None or str(file) == "-":
+        return io.BufferedReader(cast("io.RawIOBase", sys.stdin.buffer))
+    if file.is_file() or file.is_dir():
+        return file
+    pipe = click.get_current_context().with_resource(file.open("rb"))
+    return io.BufferedReader(cast("io.RawIOBase", pipe))
+
+
+def output_of(output: Path | None, source: Source) -> Path | None:
+    """Return ``output``, or None for standard output; a device or pipe is not replaced by a file."""
+    if output is None or str(output) == "-":
+        return None
+    if isinstance(source, Path) and source.is_dir():
+        kind, fits = "directory", output.is_dir()
+    else:
+        kind, fits = "regular file", output.is_file()
+    if output.exists() and not fits:
+        message = f"{output} is there, and is no {kind}"
+        raise ValueError(message)
+    return output
+
+
+def is_sealed(source: Source) -> bool:
+    """Whether the first bytes are those of sealed data; of a directory, it is taken for granted."""
+    return (isinstance(source, Path) and source.is_dir()) or _begins(source, _MAGIC)
 
 
 def open_recipients(names: Sequence[str], *, passphrase: bool) -> list[KeyWrapper]:
     """Return the wrappers that ``--to`` names: as `open_wrapper`, or a file with a certificate or a post-quantum key."""
     from securekit.opening import open_wrapper
 
-    wrappers = [open_wrapper(_with_kind(name, "")) for name in names]
+    wrappers = [open_wrapper(_with_kind(name, opens=False)) for name in names]
     if passphrase:
         wrappers.append(open_wrapper("passphrase:", ask=_ask_twice))
     return wrappers
@@ -131,14 +169,21 @@ def open_identities(names: Sequence[str]) -> list[KeyWrapper]:
     """Return the wrappers that ``--identity`` names: as `open_wrapper`, or a file with a private key."""
     from securekit.opening import open_wrapper
 
-    return [open_wrapper(_with_kind(name, "?key=")) for name in names]
+    return [open_wrapper(_with_kind(name, opens=True)) for name in names]
+
+
+def references(names: Sequence[str]) -> list[str]:
+    """Return what ``--drop`` names: references, or those of the certificates and keys in files."""
+    return [wrapper.key_ref for wrapper in open_recipients([name for name in names if Path(name).is_file()], passphrase=False)] + [
+        name for name in names if not Path(name).is_file()
+    ]
 
 
 def sealed_files(named: Sequence[Path]) -> list[Path]:
     """Return the files that are named, and every file below named directories whose name ends in ``.sk``."""
     found = []
     for path in named:
-        found += sorted(below for below in path.rglob(f"*{SUFFIX}") if below.is_file()) if path.is_dir() else [path]
+        found += _files_below(path, suffix=SUFFIX) if path.is_dir() else [path]
     return found
 
 
@@ -154,24 +199,28 @@ def parse_range(text: str | None) -> tuple[int, int | None] | None:
 
 
 def for_each(files: Sequence[Path], change: Callable[[Path], object], *, workers: int) -> None:
-    """Call ``change`` for every file, also after one has failed; then say which did, and end with the exit code that fits."""
+    """Call ``change`` for every file, also after one has failed; then end with the exit code that fits."""
     from concurrent.futures import ThreadPoolExecutor
 
-    failures: list[Exception] = []
+    failures: list[int] = []
 
     def attempt(path: Path) -> None:
         try:
             change(path)
+        except BrokenPipeError:
+            raise
         except (SecureKitError, OSError, ValueError) as error:
-            reason = error.strerror if isinstance(error, OSError) else str(error)
-            note(printable(f"securekit: error: {path}: {reason}"))
-            failures.append(error)
+            try:
+                fail_with(error, str(path))
+            except SystemExit as end:
+                failures.append(int(str(end.code)))
 
     with ThreadPoolExecutor(workers) as pool:
         list(pool.map(attempt, files))
+    if len(files) > 1 and failures:
+        note(f"securekit: error: {len(failures)} of {len(files)} files failed; the others are done")
     if failures:
-        code = UNVERIFIED if any(isinstance(error, DecryptionError) for error in failures) else FAILED
-        fail(f"{len(failures)} of {len(files)} files failed; the others are done", code=code)
+        sys.exit(max(failures))
 
 
 @contextmanager
@@ -192,24 +241,60 @@ def _ask_twice(what: str) -> str:
     return answer
 
 
-def _with_kind(name: str, option: str) -> str:
+def _with_kind(name: str, *, opens: bool) -> str:
     """Return ``name`` as `open_wrapper` takes it, from the name of a file by what is in it."""
     kind, colon, _ = name.partition(":")
     if colon and kind.isalnum() and not Path(name).exists():
         return name
     try:
         with Path(name).open("rb") as file:
-            begin = file.read(64)
+            begin = file.read(_LOOK)
     except OSError as error:
         message = f"{name}: {error.strerror}"
         raise ValueError(message) from None
-    if begin.startswith((_PUBLIC, _PRIVATE)):
-        return f"pq:{option}{name}"
+    if begin.startswith(b"securekit-local-key-1:"):
+        return f"local:{name}"
     if name.endswith((".p12", ".pfx")):
         return f"pkcs12:{name}"
-    if _PEM in begin or begin.startswith(b"\x30"):
-        return f"cert:{option}{name}"
-    return f"local:{name}"
+    if begin.startswith(b"securekit-pq-"):
+        kind, private, public = "pq", begin.startswith(b"securekit-pq-private-"), begin.startswith(b"securekit-pq-public-")
+    elif begin.startswith(b"\x30"):  # DER, which does not say what it is
+        kind, private, public = "cert", True, True
+    else:
+        kind, private, public = "cert", b"PRIVATE KEY-----" in begin, b"-----BEGIN CERTIFICATE-----" in begin
+    if opens and private:
+        return f"{kind}:?key={quote(name, safe='/')}"
+    if public and not opens:
+        return f"{kind}:{name}"
+    wanted = "a private key" if opens else "a certificate or a public key"
+    message = f"{name} is {'only a private' if private else 'only a public' if public else 'no'} key; {wanted} is needed here"
+    raise ValueError(message)
+
+
+def _files_below(directory: Path, *, suffix: str = "") -> list[Path]:
+    """Return the regular files below ``directory``. What cannot be looked into is an error, and never left out silently."""
+
+    def refuse(error: OSError) -> None:
+        raise error
+
+    found: list[Path] = []
+    others = 0
+    for folder, folders, names in os.walk(directory, onerror=refuse):
+        for path in (Path(folder, name) for name in (*folders, *names) if name.endswith(suffix)):
+            mode = path.lstat().st_mode
+            if stat.S_ISREG(mode):
+                found.append(path)
+            others += not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
+    if others:
+        note(f"securekit: warning: left out below {printable(str(directory))}: {others} links or other things that are no files")
+    return sorted(found)
+
+
+def _begins(source: Source, begin: bytes) -> bool:
+    if not isinstance(source, Path):
+        return source.peek(len(begin))[: len(begin)] == begin
+    with source.open("rb") as file:
+        return file.read(len(begin)) == begin
 
 
 @contextmanager
@@ -232,17 +317,23 @@ class _OneWay:
         return False
 
 
-def _copy(reading: BinaryIO | SealedReader, writing: BinaryIO | SealedWriter, advance: Callable[[int], None]) -> None:
+def _copy(reading: BinaryIO | SealedReader, writing: BinaryIO | SealedWriter, advance: Advance) -> None:
     buffer = memoryview(bytearray(_STEP))
     while count := reading.readinto(buffer):  # type: ignore[union-attr]
         writing.write(buffer[:count])
         advance(count)
 
 
-def _copy_part(opened: SealedReader, writing: BinaryIO, advance: Advance, part: tuple[int, int | None]) -> None:
+def _copy_part(opened: BinaryIO | SealedReader, writing: BinaryIO, advance: Advance, part: tuple[int, int | None]) -> None:
+    if not opened.seekable():
+        message = "--range goes with a file: in a pipe, nothing can be skipped"
+        raise ValueError(message)
     first, last = part
     size = opened.seek(0, os.SEEK_END)
-    left = max(0, (size if last is None else min(last + 1, size)) - first)
+    if first > size:
+        message = f"the range begins at {first}, behind the end of the data at {size}"
+        raise ValueError(message)
+    left = (size if last is None else min(last + 1, size)) - first
     opened.seek(first)
     while left and (piece := opened.read(min(left, _STEP))):
         writing.write(piece)

@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
 from datetime import datetime
 from functools import wraps
+from threading import Lock
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
@@ -75,7 +76,7 @@ def fail_with(error: Exception, where: str = "") -> NoReturn:
     if isinstance(error, BrokenPipeError):
         raise error  # click ends quietly: who reads our output has seen enough
     if isinstance(error, OSError):
-        fail(f"{where or error.filename or 'input or output'}: {error.strerror}")
+        fail(f"{where or error.filename or 'input or output'}: {error.strerror or error}")
     text = f"{where}: {error}" if where else str(error)
     if isinstance(error, DecryptionError):
         fail(text, code=UNVERIFIED)
@@ -86,24 +87,28 @@ def fail_with(error: Exception, where: str = "") -> NoReturn:
 
 @contextmanager
 def progress(unit: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
-    """Give what is called with each number of units done."""
+    """Give what is called with each number of units done, by any thread."""
     if sys.stderr.isatty():
         from rich.console import Console
-        from rich.progress import Progress
+        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
-        with Progress(console=Console(stderr=True), transient=True) as bar:
+        columns = [TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()]
+        of_bytes = columns if unit == "bytes" else Progress.get_default_columns()
+        with Progress(*of_bytes, console=Console(stderr=True), transient=True) as bar:
             task = bar.add_task(unit, total=total)
             yield lambda done: bar.advance(task, done)
         return
     begin = said = time.monotonic()
     count = 0
+    lock = Lock()
 
     def advance(done: int) -> None:
         nonlocal said, count
-        count += done
-        if (now := time.monotonic()) - said >= _SAY_EVERY:
-            said = now
-            note(f"{count:,}{f' of {total:,}' if total else ''} {unit} after {now - begin:.0f} s")
+        with lock:
+            count += done
+            if (now := time.monotonic()) - said >= _SAY_EVERY:
+                said = now
+                note(f"{count:,}{f' of {total:,}' if total else ''} {unit} after {now - begin:.0f} s")
 
     yield advance
 

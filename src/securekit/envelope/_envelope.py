@@ -254,7 +254,8 @@ class Envelope(Secretive):
         return replace(header, recipients=recipients)
 
     def _check(self, recipients: list[tuple[str, str]]) -> None:
-        check_mixture(recipients, allow_classical=self._allow_classical)
+        if not self._allow_classical:
+            check_mixture(recipients, hint="leave the certificate out, or say allow_classical=True (--allow-classical)")
 
     def __repr__(self) -> str:
         """Name the recipients by their public references."""

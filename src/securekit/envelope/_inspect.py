@@ -6,6 +6,7 @@ from __future__ import annotations
 import io
 import os
 from dataclasses import dataclass
+from typing import BinaryIO
 
 from securekit._primitives.aead import OVERHEAD
 from securekit._primitives.cobblestone import CHUNK_SIZE, HEADER_SIZE, SEALED_CHUNK_SIZE, TAG_SIZE
@@ -33,7 +34,7 @@ class EnvelopeInspection:
         recipients: To whom it is wrapped, by the header of highest generation.
         slot_size: Bytes of each of the two headers; None if there is one header.
         generation: How often it was rewrapped in place.
-        faults: What is wrong with its headers, for people; one damaged header of two does not keep it from opening.
+        faults: What is wrong with it, for people; one damaged header of two does not keep it from opening.
     """
 
     kind: str
@@ -59,14 +60,14 @@ def inspect(message: bytes | str) -> EnvelopeInspection | Inspection:
     return inspect_other(message)
 
 
-def inspect_file(path: str | os.PathLike[str]) -> EnvelopeInspection:
-    """Return what the sealed file at ``path`` is, of whatever size.
+def inspect_file(file: str | os.PathLike[str] | BinaryIO) -> EnvelopeInspection:
+    """Return what the sealed file ``file``, a path or a binary file that can be sought in, is; of whatever size.
 
     Raises:
         OSError: It cannot be read.
         securekit.exceptions.FormatError: It is no sealed file.
     """
-    source = PathSource(path)
+    source = PathSource(file) if isinstance(file, str | os.PathLike) else FileSource(file)
     try:
         return _inspect(source)
     finally:
@@ -82,11 +83,14 @@ def _inspect(source: PathSource | FileSource) -> EnvelopeInspection:
     if len(readable) == len(slots) == 2 and readable[0] != readable[1]:  # noqa: PLR2004 - a file has two slots
         faults.append("the two headers differ: a rewrap was interrupted; start it again")
     payload = source.size - (2 * header.slot_size or best.size)
+    size = _stream_size(payload) if header.flags == STREAM else payload - OVERHEAD if payload >= OVERHEAD else None
+    if size is None:
+        faults.append("the data is truncated")
     return EnvelopeInspection(
         kind="stream" if header.flags == STREAM else "message",
         format="securekit/envelope/1",
         size=source.size,
-        plaintext_size=_stream_size(payload) if header.flags == STREAM else payload - OVERHEAD if payload >= OVERHEAD else None,
+        plaintext_size=size,
         message_id=header.message_id.hex(),
         recipients=header.recipients,
         slot_size=header.slot_size or None,

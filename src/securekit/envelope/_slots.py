@@ -128,7 +128,7 @@ def rewrap_file(
             _check_payload(opened, read_at, context)
             header, size = opened.found.header, opened.found.header.slot_size
             if not size:
-                message = f"{path} has one header, which cannot be exchanged in place: decrypt it and encrypt it anew to a file"
+                message = "this file has one header, which cannot be exchanged in place: decrypt it and encrypt it anew to a file"
                 raise EnvelopeError(message)
             changed = envelope.exchanged(header, opened.key, wrappers=wrappers, drop=drop)
             if changed is None:

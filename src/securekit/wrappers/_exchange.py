@@ -89,6 +89,6 @@ def plan_recipients(
     if lost:
         names = ", ".join(describe(*recipient) for recipient in sorted(lost))
         references = ", ".join(repr(recipient[1]) for recipient in sorted(lost))
-        message = f"{name} would lose {names}: give its wrapper as well, or drop it for good with drop=[{references}]"
+        message = f"{name} would lose {names}: give its wrapper as well, or drop it for good with drop=[{references}] (--drop)"
         raise error(message)
     return RecipientPlan(frozenset(added), frozenset(ours), frozenset(named))

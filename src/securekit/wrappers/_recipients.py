@@ -49,22 +49,19 @@ def wrap_to_each(key: bytes, binding: Binding, wrappers: Sequence[KeyWrapper], r
     return tuple(sorted(copies, key=lambda copy: copy.recipient))
 
 
-def check_mixture(recipients: Iterable[tuple[str, str]], *, allow_classical: bool = False) -> None:
+def check_mixture(recipients: Iterable[tuple[str, str]], *, hint: str = "leave the certificate out") -> None:
     """Check that nothing that is safe from a quantum computer stands beside a public key that is not.
 
     Args:
         recipients: Pairs of wrapper name and reference.
-        allow_classical: The caller knows, and wants both.
+        hint: What can be done about it, for the error.
 
     Raises:
         ValueError: There are a post-quantum recipient and a certificate.
     """
     names = {name for name, _ in recipients}
-    if not allow_classical and _POST_QUANTUM in names and any(name.startswith(_CLASSICAL) for name in names):
-        message = (
-            "a post-quantum recipient beside a certificate: whoever breaks the certificate's key in the future opens the message;"
-            " leave the certificate out, or say allow_classical=True"
-        )
+    if _POST_QUANTUM in names and any(name.startswith(_CLASSICAL) for name in names):
+        message = f"a post-quantum recipient beside a certificate, whose key may be broken in the future, which opens it, too; {hint}"
         raise ValueError(message)
 
 

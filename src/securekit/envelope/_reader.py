@@ -210,7 +210,7 @@ class _Chunks:
 
 
 class _Pipe:
-    """The sealed chunks of a pipe, one after the other."""
+    """The sealed chunks of a pipe, one after the other. A chunk that did not open is gone, and so is all behind it."""
 
     def __init__(self, source: PipeSource) -> None:
         self._source = source
@@ -219,24 +219,24 @@ class _Pipe:
         self._ended = False
 
     def full(self, number: int, wanted: int) -> list[memoryview]:
+        if number != self._next:
+            return []
         self._fill()
         count = min(wanted, sum(len(chunk) == SEALED_CHUNK_SIZE for chunk in self._rest))
         taken, self._rest = self._rest[:count], self._rest[count:]
         self._next = number + count
         return taken
 
-    def one(self, number: int) -> tuple[bytes | None, bool]:
-        if self._ended and not self._rest and number >= self._next:
-            return None, False
+    def one(self, number: int) -> tuple[bytes, bool]:
+        """Return a sealed chunk, and whether it is the last one, which is short: nobody asks for one behind it."""
         self._fill()
-        if not self._rest:
-            raise DecryptionError  # the last chunk is missing
+        if number != self._next or not self._rest or number >= MAX_CHUNKS:
+            raise DecryptionError
         chunk = self._rest.pop(0)
         self._next = number + 1
-        is_last = len(chunk) < SEALED_CHUNK_SIZE
-        if len(chunk) < TAG_SIZE or number >= MAX_CHUNKS:
+        if len(chunk) < TAG_SIZE:
             raise DecryptionError
-        return bytes(chunk), is_last
+        return bytes(chunk), len(chunk) < SEALED_CHUNK_SIZE
 
     def _fill(self) -> None:
         if self._rest or self._ended:

@@ -168,13 +168,15 @@ def _unnamed(directory: int, name: str, mode: int, buffering: int) -> Iterator[t
         with os.fdopen(descriptor, "w+b", buffering) as file:
             yield file, "/proc/self/fd/{}".format
         return
-    own = f".{name}.{os.getpid()}-{get_ident()}.tmp"
+    process = os.getpid()
+    own = f".{name}.{process}-{get_ident()}.tmp"
     descriptor = os.open(own, _NEW, mode, dir_fd=directory)
     try:
         with os.fdopen(descriptor, "wb", buffering) as file:
             yield file, lambda _: own
     finally:
-        os.unlink(own, dir_fd=directory)
+        if os.getpid() == process:  # a forked child that ends has this block open, too, and the file is not its own
+            os.unlink(own, dir_fd=directory)
 
 
 def _fill(descriptor: int, data: bytes) -> None:

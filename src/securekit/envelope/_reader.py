@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from securekit._primitives.cobblestone import CHUNK_SIZE, HEADER_SIZE, MAX_CHUNKS, SEALED_CHUNK_SIZE, TAG_SIZE, ChunkOpener
 from securekit.exceptions import DecryptionError, FormatError
 
-from ._header import STREAM, DataKey, Header, payload_context, read_header
+from ._header import STREAM, Header, payload_context
 from ._slots import open_slots
 from ._source import FileSource, PathSource, PipeSource, Source
 
@@ -33,17 +33,17 @@ class SealedReader(io.BufferedIOBase):
     def __init__(self, envelope: Envelope, source: str | os.PathLike[str] | BinaryIO, *, context: Mapping[str, str]) -> None:
         self._source = _open(source)
         try:
+            opened = open_slots(envelope, self._source.read_at)
+            header = opened.found.header
+            _check_stream(header)
             if isinstance(self._source, PipeSource):
-                header, key = _skip_to_payload(envelope, self._source)
+                self._source.skip(opened.payload)
                 stream_header = self._source.take(HEADER_SIZE)
                 self._chunks: _Chunks | _Pipe = _Pipe(self._source)
             else:
-                opened = open_slots(envelope, self._source.read_at)
-                header, key = opened.found.header, opened.key
                 stream_header = self._source.read_at(opened.payload, HEADER_SIZE)
                 self._chunks = _Chunks(self._source, opened.payload + HEADER_SIZE)
-            _check_stream(header)
-            self._opener = ChunkOpener(key.payload_key(STREAM), payload_context(header, context), stream_header)
+            self._opener = ChunkOpener(opened.key.payload_key(STREAM), payload_context(header, context), stream_header)
         except BaseException:
             self._source.close()
             raise
@@ -100,8 +100,10 @@ class SealedReader(io.BufferedIOBase):
         if not self.seekable():
             message = "a pipe cannot be sought in"
             raise io.UnsupportedOperation(message)
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position}.get(whence)
-        place = (self._size() if base is None else base) + offset
+        if whence not in {os.SEEK_SET, os.SEEK_CUR, os.SEEK_END}:
+            message = f"whence is 0, 1 or 2, not {whence}"
+            raise ValueError(message)
+        place = offset + (self._size() if whence == os.SEEK_END else self._position if whence == os.SEEK_CUR else 0)
         if place < 0:
             message = f"negative seek position {place}"
             raise ValueError(message)
@@ -110,6 +112,7 @@ class SealedReader(io.BufferedIOBase):
 
     def tell(self) -> int:
         """Return the position in the data."""
+        self._check()
         return self._position
 
     def readable(self) -> bool:
@@ -122,7 +125,7 @@ class SealedReader(io.BufferedIOBase):
 
     def close(self) -> None:
         """Close the file, if it was opened by its path."""
-        if not self.closed:
+        if hasattr(self, "_source"):  # it could be opened
             self._source.close()
         super().close()
 
@@ -256,21 +259,3 @@ def _open(source: str | os.PathLike[str] | BinaryIO) -> Source | PipeSource:
     if isinstance(source, str | os.PathLike):
         return PathSource(source)
     return FileSource(source) if source.seekable() else PipeSource(source)
-
-
-def _skip_to_payload(envelope: Envelope, pipe: PipeSource) -> tuple[Header, DataKey]:
-    """Read the header, or both slots, from a pipe."""
-    begin = pipe.take
-    taken = bytearray()
-
-    def take(size: int) -> bytes:
-        data = begin(size)
-        taken.extend(data)
-        return data
-
-    found = read_header(take)
-    if not found.header.slot:
-        return found.header, envelope.open_header(found)
-    taken.extend(begin(2 * found.header.slot_size - len(taken)))
-    opened = open_slots(envelope, lambda offset, size: bytes(taken[offset : offset + size]))
-    return opened.found.header, opened.key

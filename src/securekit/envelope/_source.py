@@ -51,14 +51,29 @@ class FileSource:
 
 
 class PipeSource:
-    """A binary file that can only be read on. It is not closed here."""
+    """A binary file that can only be read on. What comes before the payload is kept until `skip`. It is not closed here."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
+        self._kept = bytearray()
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        """Return the bytes at ``offset``, having read no further; fewer at the end."""
+        self._kept += _read_fully(self._file, offset + size - len(self._kept))
+        return bytes(self._kept[offset : offset + size])
+
+    def skip(self, size: int) -> None:
+        """Let `take` begin behind the first ``size`` bytes."""
+        self.read_at(0, size)
+        del self._kept[:size]
 
     def take(self, size: int) -> bytes:
         """Return the next bytes; fewer at the end."""
-        return _read_fully(self._file, size)
+        if not self._kept:
+            return _read_fully(self._file, size)
+        kept = bytes(self._kept[:size])
+        del self._kept[:size]
+        return kept + _read_fully(self._file, size - len(kept))
 
     def close(self) -> None:
         """Leave the file open: it is its owner's."""

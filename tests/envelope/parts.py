@@ -13,7 +13,7 @@ from securekit.envelope import Envelope
 from securekit.envelope._header import STREAM, DataKey, Header, payload_context, read_header
 from securekit.keyring import KeyringWrapper
 from securekit.testing import memory_store
-from securekit.wrappers import CertificateWrapper, KeyWrapper, LocalWrapper, PassphraseWrapper, WrappedKey
+from securekit.wrappers import Binding, CertificateWrapper, KeyWrapper, LocalWrapper, PassphraseWrapper, WrappedKey
 from securekit.wrappers._post_quantum import PostQuantumWrapper
 from tests.identities import KINDS, clock, issue, pem, private_key
 
@@ -96,12 +96,12 @@ class Counting:
     def opens(self, wrapped: WrappedKey) -> bool:
         return self._wrapper.opens(wrapped)
 
-    def wrap(self, key: bytes, binding: object) -> WrappedKey:
-        return self._wrapper.wrap(key, binding)  # type: ignore[arg-type]
+    def wrap(self, key: bytes, binding: Binding) -> WrappedKey:
+        return self._wrapper.wrap(key, binding)
 
-    def unwrap(self, wrapped: WrappedKey, binding: object) -> bytes:
+    def unwrap(self, wrapped: WrappedKey, binding: Binding) -> bytes:
         self.unwraps += 1
-        return self._wrapper.unwrap(wrapped, binding)  # type: ignore[arg-type]
+        return self._wrapper.unwrap(wrapped, binding)
 
     wrap_many = unwrap_many = NotImplemented
 

@@ -18,7 +18,7 @@ from securekit.envelope import Envelope, EnvelopeInspection, inspect
 from securekit.exceptions import DecryptionError, EnvelopeError, FormatError, KeyNotFoundError, WrapperDeniedError, WrapperUnavailableError
 from securekit.keyring import KeyringWrapper, MemoryKeyStore
 from securekit.testing import FlakyWrapper, memory_store
-from securekit.wrappers import KeyWrapper, LocalWrapper, PassphraseWrapper, WrappedKey
+from securekit.wrappers import Binding, KeyWrapper, LocalWrapper, PassphraseWrapper, WrappedKey
 from tests.conftest import Count
 from tests.envelope.parts import CONTEXT, LOCAL, OPAQUE, Counting, Pipe, everyone, local, read, slotted, stream
 
@@ -348,7 +348,7 @@ class Wordy(Counting):
         super().__init__(LOCAL)
         self._changes = changes
 
-    def wrap(self, key: bytes, binding: object) -> WrappedKey:
+    def wrap(self, key: bytes, binding: Binding) -> WrappedKey:
         return replace(LOCAL.wrap(key, binding), **self._changes)
 
 
@@ -380,9 +380,8 @@ def test_a_recipient_out_of_bounds_is_not_written(changes: dict[str, Any]) -> No
 def test_a_recipient_at_its_bounds_is_read_again() -> None:
     """The longest names, references and descriptions come back."""
     about = {str(number): "x" * 512 for number in range(5)} | {"y" * 64: "\U0001f600" * 100}
-    sealed = Envelope([LOCAL, Wordy(wrapper="w" * 64, key_ref="r" * 700, ciphertext=bytes(1), about=about)]).encrypt(
-        b"secret", context=CONTEXT
-    )  # type: ignore[list-item]
+    wordy = Wordy(wrapper="w" * 64, key_ref="r" * 700, ciphertext=bytes(1), about=about)
+    sealed = Envelope([LOCAL, wordy]).encrypt(b"secret", context=CONTEXT)
 
     assert recipients(sealed)[1].about == about
     assert opens(sealed, LOCAL)

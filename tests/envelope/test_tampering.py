@@ -103,7 +103,7 @@ def test_a_flip_in_one_header_of_two_changes_nothing(slot: int, wrappers: tuple[
     found = read_header(io.BytesIO(sealed).read)
     size = found.header.slot_size
     padding = range(8 * (slot * size + found.size), 8 * (slot + 1) * size, 501)
-    bits = [*range(8 * slot * size, 8 * (slot * size + found.size), 1 if len(wrappers) == 1 else 7), *padding]
+    bits = [*range(8 * slot * size, 8 * (slot * size + found.size), 1 if len(wrappers) == 1 else 29), *padding]
     path = tmp_path / "file.sk"
 
     for bit in bits:

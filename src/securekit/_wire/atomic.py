@@ -104,8 +104,8 @@ def _opened(path: str | Path, flags: int, mode: int = 0, *, directory: int | Non
 
 
 @contextmanager
-def locked(descriptor: int, name: Path) -> Iterator[None]:
-    """Hold ``flock`` on ``descriptor``, which is open for ``name``.
+def locked(descriptor: int, name: Path, *, shared: bool = False) -> Iterator[None]:
+    """Hold ``flock`` on ``descriptor``, which is open for ``name``: alone, or with others who only read.
 
     Raises:
         BlockingIOError: Another process holds it for longer than 30 seconds.
@@ -113,7 +113,7 @@ def locked(descriptor: int, name: Path) -> Iterator[None]:
     deadline = time.monotonic() + _LOCK_TIMEOUT
     while True:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
             break
         except BlockingIOError:
             if time.monotonic() >= deadline:

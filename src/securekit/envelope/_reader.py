@@ -13,10 +13,10 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, BinaryIO
 
 from securekit._primitives.cobblestone import CHUNK_SIZE, HEADER_SIZE, MAX_CHUNKS, SEALED_CHUNK_SIZE, TAG_SIZE, ChunkOpener
-from securekit.exceptions import DecryptionError, FormatError
+from securekit.exceptions import DecryptionError, FormatError, SecureKitError
 
 from ._header import STREAM, Header, payload_context
-from ._slots import open_slots
+from ._slots import Opened, open_slots
 from ._source import FileSource, PathSource, PipeSource, Source
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class SealedReader(io.BufferedIOBase):
     def __init__(self, envelope: Envelope, source: str | os.PathLike[str] | BinaryIO, *, context: Mapping[str, str]) -> None:
         self._source = _open(source)
         try:
-            opened = open_slots(envelope, self._source.read_at)
+            opened = _open_header(envelope, self._source)
             header = opened.found.header
             _check_stream(header)
             if isinstance(self._source, PipeSource):
@@ -259,3 +259,23 @@ def _open(source: str | os.PathLike[str] | BinaryIO) -> Source | PipeSource:
     if isinstance(source, str | os.PathLike):
         return PathSource(source)
     return FileSource(source) if source.seekable() else PipeSource(source)
+
+
+def _open_header(envelope: Envelope, source: Source | PipeSource) -> Opened:
+    """Open the header; of a file by its path once more, if its recipients were exchanged while it was read."""
+    if not isinstance(source, PathSource):
+        return open_slots(envelope, source.read_at)
+    seen: dict[tuple[int, int], bytes] = {}
+
+    def read_at(offset: int, size: int) -> bytes:
+        seen[offset, size] = source.read_at(offset, size)
+        return seen[offset, size]
+
+    try:
+        return open_slots(envelope, read_at)
+    except SecureKitError as error:
+        failure = error
+    with source.unchanging():
+        if any(source.read_at(*place) != data for place, data in seen.items()):
+            return open_slots(envelope, source.read_at)
+    raise failure

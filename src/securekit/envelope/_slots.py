@@ -65,9 +65,10 @@ def find_slots(read_at: ReadAt) -> list[Slot]:
         securekit.exceptions.FormatError: There is no header at all.
     """
     first = _slot_at(read_at, 0, None)
-    if first.found is not None and not first.found.header.slot:
-        return [first]
-    second = _second_slot(read_at, first)
+    if first.found:
+        slot = first.found.header.slot
+        return [first, _slot_at(read_at, 1 << slot, slot)] if slot else [first]
+    second = _search(read_at)
     if second is None:
         raise FormatError(first.fault)
     return [first, second]
@@ -94,8 +95,8 @@ def open_slots(envelope: Envelope, read_at: ReadAt) -> Opened:
             valid.append((slot, slot.found, envelope.open_header(slot.found)))
         except SecureKitError as error:
             failures.append(error)
-            if len(slots) == 1 and (second := _second_slot(read_at, slot)):
-                slots.append(second)  # one changed bit can make the first of two slots look like the only header
+            if slot.offset == 0 and not (slots[1:] and slots[1].found) and (second := _search(read_at)):
+                slots.append(second)  # what the first header says of its slot's size may be what is wrong with it
     if not valid:
         raise failures[0]
     _, best, key = max(valid, key=lambda item: item[1].header.generation)
@@ -177,17 +178,10 @@ def _slot_at(read_at: ReadAt, offset: int, exponent: int | None) -> Slot:
     return Slot(offset, found)
 
 
-def _second_slot(read_at: ReadAt, first: Slot) -> Slot | None:
-    """Return the second slot: at its place, or wherever one is, for the first one may be damaged; None without either."""
-    own = first.found.header.slot if first.found else 0
-    missing = None
-    for exponent in sorted(range(MIN_SLOT, MAX_SLOT + 1), key=lambda exponent: exponent != own):
-        slot = _slot_at(read_at, 1 << exponent, exponent)
-        if slot.found:
-            return slot
-        if exponent == own:
-            missing = slot
-    return missing
+def _search(read_at: ReadAt) -> Slot | None:
+    """Return the second slot, wherever it is."""
+    slots = (_slot_at(read_at, 1 << exponent, exponent) for exponent in range(MIN_SLOT, MAX_SLOT + 1))
+    return next((slot for slot in slots if slot.found), None)
 
 
 def _check_payload(opened: Opened, read_at: ReadAt, context: Mapping[str, str] | None) -> None:

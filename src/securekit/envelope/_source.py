@@ -4,7 +4,11 @@
 from __future__ import annotations
 
 import os
+from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import BinaryIO
+
+from securekit._wire.atomic import locked
 
 __all__ = ["FileSource", "PathSource", "PipeSource", "Source"]
 
@@ -13,6 +17,7 @@ class PathSource:
     """A file by its path, read without a position of its own, so that threads and forks do not disturb each other."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._path = Path(path)
         self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         self.size = os.fstat(self._descriptor).st_size
 
@@ -25,6 +30,10 @@ class PathSource:
                 break
             data += more
         return data
+
+    def unchanging(self) -> AbstractContextManager[None]:
+        """Keep everybody from exchanging the recipients meanwhile."""
+        return locked(self._descriptor, self._path, shared=True)
 
     def close(self) -> None:
         """Close the file."""

@@ -63,8 +63,13 @@ def atomic_writer(path: str | os.PathLike[str], *, mode: int = 0o600, buffering:
             with locked(directory, target.parent):
                 with suppress(FileNotFoundError):
                     os.unlink(temporary, dir_fd=directory)
-                os.link(source(file.fileno()), temporary, src_dir_fd=directory, dst_dir_fd=directory, follow_symlinks=True)
-                os.rename(temporary, target.name, src_dir_fd=directory, dst_dir_fd=directory)
+                try:
+                    os.link(source(file.fileno()), temporary, src_dir_fd=directory, dst_dir_fd=directory, follow_symlinks=True)
+                    os.rename(temporary, target.name, src_dir_fd=directory, dst_dir_fd=directory)
+                except BaseException:
+                    with suppress(OSError):  # it was not made, or the next writer removes it
+                        os.unlink(temporary, dir_fd=directory)
+                    raise
         os.fsync(directory)
 
 

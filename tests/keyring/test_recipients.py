@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from securekit.exceptions import (
+    DecryptionError,
     FormatError,
     KeyNotFoundError,
     KeyStateError,
@@ -32,6 +33,7 @@ from tests.keyring.parts import (
     document,
     escrow,
     local,
+    open_keyring,
     refusal,
     storage_with,
     store_on,
@@ -409,3 +411,19 @@ def test_a_storage_that_fails_in_a_rewrap_loses_nothing() -> None:
             return
         assert error is KeyStoreUnavailableError
     pytest.fail("a rewrap makes fewer than ten calls")
+
+
+def test_a_new_passphrase_takes_the_place_of_the_old_one() -> None:
+    """Rewrapped to another passphrase of the same label, a keyring opens with it, and no longer with the old one."""
+    old, new = PassphraseWrapper("correct horse battery staple"), PassphraseWrapper("incorrect horse battery staple")
+    store = store_on(MemoryStorage(), wrapper=old)
+    store.keyring(PATH, create=True)
+
+    assert store.rewrap(new, dry_run=True) == [PATH]
+    assert store.rewrap(new) == [PATH]
+
+    document = store._storage.read(PATH) or b""
+    assert open_keyring(document, wrapper=new).path == PATH
+    with pytest.raises(DecryptionError):
+        open_keyring(document, wrapper=old)
+    assert store.rewrap(new) == []

@@ -60,6 +60,9 @@ class ChunkOpener(Secretive):
     __slots__ = ("_base_nonce", "_cipher")
 
     def __init__(self, key: bytes, context: bytes, header: bytes) -> None:
+        if len(key) != _KEY_SIZE:
+            message = f"a key has {_KEY_SIZE} bytes, not {len(key)}"
+            raise ValueError(message)
         salt, commitment = header[:SALT_SIZE], header[SALT_SIZE:]
         derived = hkdf_expand(key, _LABEL + salt + context, size=_KEY_SIZE + _NONCE_SIZE + COMMITMENT_SIZE, digest="sha512")
         if len(header) != HEADER_SIZE or not hmac.compare_digest(derived[_KEY_SIZE + _NONCE_SIZE :], commitment):

@@ -176,17 +176,22 @@ def _payload_label(flags: int) -> str:
 
 
 def _encode_recipient(wrapped: WrappedKey) -> bytes:
+    """Return the one encoding. What a wrapper gave is checked as a reader will: a header that nobody can read is not written."""
     about = sorted((name.encode(), text.encode()) for name, text in wrapped.about.items())
-    encoded = b"".join(
-        [
-            _short(wrapped.wrapper.encode()),
-            _long(wrapped.key_ref.encode()),
-            _long(wrapped.ciphertext),
-            bytes([len(about)]),
-            *(_short(name) + _long(text) for name, text in about),
-        ]
-    )
+    try:
+        encoded = b"".join(
+            [
+                _short(wrapped.wrapper.encode()),
+                _long(wrapped.key_ref.encode()),
+                _long(wrapped.ciphertext),
+                bytes([len(about)]),
+                *(_short(name) + _long(text) for name, text in about),
+            ]
+        )
+    except (OverflowError, ValueError):
+        encoded = b""
     _expect(len(encoded) <= MAX_RECIPIENT_SIZE - 2, "would have a recipient out of bounds")
+    _decode_recipient(encoded)
     return _long(encoded)
 
 

@@ -13,10 +13,10 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, BinaryIO
 
 from securekit._primitives.cobblestone import CHUNK_SIZE, HEADER_SIZE, MAX_CHUNKS, SEALED_CHUNK_SIZE, TAG_SIZE, ChunkOpener
-from securekit.exceptions import DecryptionError, FormatError
+from securekit.exceptions import DecryptionError, FormatError, SecureKitError
 
-from ._header import STREAM, DataKey, Header, payload_context, read_header
-from ._slots import open_slots
+from ._header import STREAM, Header, payload_context
+from ._slots import Opened, open_slots
 from ._source import FileSource, PathSource, PipeSource, Source
 
 if TYPE_CHECKING:
@@ -33,17 +33,17 @@ class SealedReader(io.BufferedIOBase):
     def __init__(self, envelope: Envelope, source: str | os.PathLike[str] | BinaryIO, *, context: Mapping[str, str]) -> None:
         self._source = _open(source)
         try:
+            opened = _open_header(envelope, self._source)
+            header = opened.found.header
+            _check_stream(header)
             if isinstance(self._source, PipeSource):
-                header, key = _skip_to_payload(envelope, self._source)
+                self._source.skip(opened.payload)
                 stream_header = self._source.take(HEADER_SIZE)
                 self._chunks: _Chunks | _Pipe = _Pipe(self._source)
             else:
-                opened = open_slots(envelope, self._source.read_at)
-                header, key = opened.found.header, opened.key
                 stream_header = self._source.read_at(opened.payload, HEADER_SIZE)
                 self._chunks = _Chunks(self._source, opened.payload + HEADER_SIZE)
-            _check_stream(header)
-            self._opener = ChunkOpener(key.payload_key(STREAM), payload_context(header, context), stream_header)
+            self._opener = ChunkOpener(opened.key.payload_key(STREAM), payload_context(header, context), stream_header)
         except BaseException:
             self._source.close()
             raise
@@ -99,8 +99,10 @@ class SealedReader(io.BufferedIOBase):
         if not self.seekable():
             message = "a pipe cannot be sought in"
             raise io.UnsupportedOperation(message)
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position}.get(whence)
-        place = (self._size() if base is None else base) + offset
+        if whence not in {os.SEEK_SET, os.SEEK_CUR, os.SEEK_END}:
+            message = f"whence is 0, 1 or 2, not {whence}"
+            raise ValueError(message)
+        place = offset + (self._size() if whence == os.SEEK_END else self._position if whence == os.SEEK_CUR else 0)
         if place < 0:
             message = f"negative seek position {place}"
             raise ValueError(message)
@@ -109,6 +111,7 @@ class SealedReader(io.BufferedIOBase):
 
     def tell(self) -> int:
         """Return the position in the data."""
+        self._check()
         return self._position
 
     def readable(self) -> bool:
@@ -121,7 +124,7 @@ class SealedReader(io.BufferedIOBase):
 
     def close(self) -> None:
         """Close the file, if it was opened by its path."""
-        if not self.closed:
+        if hasattr(self, "_source"):  # it could be opened
             self._source.close()
         super().close()
 
@@ -212,7 +215,7 @@ class _Chunks:
 
 
 class _Pipe:
-    """The sealed chunks of a pipe, one after the other."""
+    """The sealed chunks of a pipe, one after the other. A chunk that did not open is gone, and so is all behind it."""
 
     def __init__(self, source: PipeSource) -> None:
         self._source = source
@@ -221,7 +224,9 @@ class _Pipe:
         self._ended = False
 
     def run(self, number: int, wanted: int) -> memoryview | None:
-        """Return up to ``wanted`` full chunks that come next."""
+        """Return up to ``wanted`` full chunks, if number ``number`` comes next."""
+        if number != self._next:
+            return None
         self._fill()
         size = min(wanted, len(self._rest) // SEALED_CHUNK_SIZE) * SEALED_CHUNK_SIZE
         if not size:
@@ -229,14 +234,14 @@ class _Pipe:
         self._next = number + size // SEALED_CHUNK_SIZE
         return self._take(size)
 
-    def one(self, number: int) -> tuple[bytes | None, bool]:
-        """Return the next chunk, and whether it is the last one; None behind it."""
-        if self._ended and not self._rest and number >= self._next:
-            return None, False
+    def one(self, number: int) -> tuple[bytes, bool]:
+        """Return a sealed chunk, and whether it is the last one, which is short: nobody asks for one behind it."""
         self._fill()
+        if number != self._next or number >= MAX_CHUNKS:
+            raise DecryptionError
         chunk = self._take(SEALED_CHUNK_SIZE)
         self._next = number + 1
-        if len(chunk) < TAG_SIZE or number >= MAX_CHUNKS:  # nothing at all: the last chunk is missing
+        if len(chunk) < TAG_SIZE:  # nothing at all: the last chunk is missing
             raise DecryptionError
         return bytes(chunk), len(chunk) < SEALED_CHUNK_SIZE
 
@@ -262,19 +267,21 @@ def _open(source: str | os.PathLike[str] | BinaryIO) -> Source | PipeSource:
     return FileSource(source) if source.seekable() else PipeSource(source)
 
 
-def _skip_to_payload(envelope: Envelope, pipe: PipeSource) -> tuple[Header, DataKey]:
-    """Read the header, or both slots, from a pipe."""
-    begin = pipe.take
-    taken = bytearray()
+def _open_header(envelope: Envelope, source: Source | PipeSource) -> Opened:
+    """Open the header; of a file by its path once more, if its recipients were exchanged while it was read."""
+    if not isinstance(source, PathSource):
+        return open_slots(envelope, source.read_at)
+    seen: dict[tuple[int, int], bytes] = {}
 
-    def take(size: int) -> bytes:
-        data = begin(size)
-        taken.extend(data)
-        return data
+    def read_at(offset: int, size: int) -> bytes:
+        seen[offset, size] = source.read_at(offset, size)
+        return seen[offset, size]
 
-    found = read_header(take)
-    if not found.header.slot:
-        return found.header, envelope.open_header(found)
-    taken.extend(begin(2 * found.header.slot_size - len(taken)))
-    opened = open_slots(envelope, lambda offset, size: bytes(taken[offset : offset + size]))
-    return opened.found.header, opened.key
+    try:
+        return open_slots(envelope, read_at)
+    except SecureKitError as error:
+        failure = error
+    with source.unchanging():
+        if any(source.read_at(*place) != data for place, data in seen.items()):
+            return open_slots(envelope, source.read_at)
+    raise failure

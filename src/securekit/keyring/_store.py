@@ -311,7 +311,13 @@ class KeyStore(Secretive):
         with self._storage.lock(path):
             opened = self._source.load(path, None, Trust(recover=recover), renew=True)
             plan = plan_recipients(
-                opened.document.recipients, wrappers, name=path, own=self._source.openers(path), dropped=dropped, error=KeyStoreError
+                opened.document.recipients,
+                wrappers,
+                binding=opened.document.binding,
+                name=path,
+                own=self._source.openers(path),
+                dropped=dropped,
+                error=KeyStoreError,
             )
             if not plan.changes or dry_run:
                 return plan.changes

@@ -198,8 +198,8 @@ class KeyStore(Secretive):
 
         Raises:
             ValueError: A recipient is to be dropped, and is among the wrappers at once.
-            securekit.exceptions.KeyStoreError: A recipient would be lost. Keyrings before it in order are changed already;
-                calling again goes on.
+            securekit.exceptions.KeyStoreError: A recipient would be lost, or another KEK has the name of a new one. Keyrings
+                before it in order are changed already; calling again goes on.
             securekit.exceptions.SecureKitError: A keyring cannot be read, opened or written.
         """
         dropped = {item if isinstance(item, str) else item.key_ref for item in drop}
@@ -308,11 +308,12 @@ class KeyStore(Secretive):
         self._source.emit(Event(EventKind.ROTATED, path, document.primary.id, "created"))
 
     def _rewrap_one(self, path: str, wrappers: tuple[KeyWrapper, ...], dropped: set[str], *, recover: bool, dry_run: bool) -> bool:
-        from ._recipients import plan_recipients  # which processes that only encrypt do not need
+        from ._recipients import check_kept, plan_recipients  # which processes that only encrypt do not need
 
         with self._storage.lock(path):
             opened = self._source.load(path, None, Trust(recover=recover), renew=True)
             plan = plan_recipients(opened.document, wrappers, own=self._source.openers(path), dropped=dropped)
+            check_kept(opened.document, wrappers, own=self._source.openers(path))
             if not plan.changes or dry_run:
                 return plan.changes
             document, secret, report = opened.document, opened.secret, self._source.reporter(path)

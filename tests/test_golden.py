@@ -11,22 +11,27 @@ from typing import Any
 import pytest
 
 from securekit._primitives.aead import KcXaes256Gcm
+from securekit._primitives.hkdf import hmac_sha256
 from securekit._wire.pae import ContextEncoder, encode_context
-from securekit.exceptions import DecryptionError, FormatError, KeyNotFoundError, KeyStateError
+from securekit.exceptions import DecryptionError, FormatError, KeyNotFoundError, KeyStateError, KeyStoreError, WrapperDeniedError
 from securekit.keyring import Keyring, KeyringWrapper, MemoryKeyStore, from_text, to_text
-from securekit.keyring import _lifecycle as lifecycle
 from securekit.keyring._document import KeyringDocument, KeyringSecret, KeyState, KeyVersion
 from securekit.keyring._record import RecordKey
+from securekit.keyring._unlocking import Opened
 from securekit.wrappers import CertificateWrapper, KeyWrapper, LocalWrapper, PassphraseWrapper, WrappedKey
+from securekit.wrappers._protocol import seal_package
 from tests.conftest import Count
 from tests.vectors.golden import generate, reference
 
 GOLDEN = Path(__file__).parent / "vectors" / "golden"
 EXPECTED: dict[str, type[Exception]] = {
+    "caller error": ValueError,
     "decryption error": DecryptionError,
+    "denied": WrapperDeniedError,
     "format error": FormatError,
     "key not found": KeyNotFoundError,
     "key state error": KeyStateError,
+    "refused": KeyStoreError,
 }
 FOLDERS = ("record", "wrapped-key", "keyring")
 
@@ -47,13 +52,14 @@ def test_the_reference_makes_the_same_files(folder: str) -> None:
 @pytest.mark.parametrize("scenario", files("record"))
 def test_a_golden_record_is_judged_as_it_says(scenario: dict[str, Any], count: Count) -> None:
     """A record opens to its plaintext, and is made again to the byte; or it is refused with the one error named."""
-    ring = ring_with(scenario.get("path", "a"), scenario.get("key_id", "00000000"), bytes.fromhex(scenario.get("key", "00" * 32)))
+    inputs = {"path": "a", "key_id": "00000000", "key": "00" * 32, "context": {}} | scenario
+    ring = ring_with(inputs["path"], inputs["key_id"], bytes.fromhex(inputs["key"]), inputs.get("state", "primary"))
 
     def open_it() -> bytes:
-        token = bytes.fromhex(scenario["record"]) if "record" in scenario else from_text(scenario["text"])
-        return ring.decrypt(token, context=scenario.get("context", {}))
+        token = bytes.fromhex(inputs["record"]) if "record" in inputs else from_text(inputs["text"])
+        return ring.decrypt(token, context=inputs["context"])
 
-    check(scenario, open_it, "plaintext", count)
+    judge(scenario, open_it, count, lambda plaintext: plaintext.hex() == scenario["plaintext"])
     if scenario["expect"] == "success":
         key = RecordKey(bytes.fromhex(scenario["key"]), path=scenario["path"], key_id=scenario["key_id"])
         associated_data = key.associated_data + ContextEncoder().encode(scenario["context"])
@@ -72,83 +78,80 @@ def test_a_golden_wrapped_key_is_judged_as_it_says(scenario: dict[str, Any], cou
     wrapped = WrappedKey(scenario["wrapper"], scenario["key_ref"], bytes.fromhex(scenario["ciphertext"]))
     binding = [*scenario["binding"][:2], bytes.fromhex(scenario["binding"][2])]
 
-    check(scenario, lambda: wrapper.unwrap(wrapped, binding), "key", count)
-    assert wrapper.opens(wrapped)
+    judge(scenario, lambda: wrapper.unwrap(wrapped, binding), count, lambda key: key.hex() == scenario["key"])
+    if scenario["expect"] == "success":
+        assert wrapper.opens(wrapped)
+        assert seal_package(bytes.fromhex(scenario["key"]), binding).hex() == scenario["package"]
 
 
 @pytest.mark.parametrize("scenario", files("keyring"))
 def test_a_golden_keyring_is_judged_as_it_says(scenario: dict[str, Any], count: Count) -> None:
-    """A keyring document opens with each of its KEKs, to the keys and states named, or is refused with the one error named."""
-    data, path = scenario["document"].encode(), scenario["path"]
+    """A keyring document opens with its KEKs, together and each alone, to the keys named; or is refused with the one error named."""
+    data = scenario["document"].encode() if "document" in scenario else bytes.fromhex(scenario["document_bytes"])
+    belief = {name: scenario[name] for name in ("keyring_id", "minimum_revision", "recover") if name in scenario}
 
-    def open_with(wrapper: KeyWrapper, *, recover: bool = False) -> dict[str, str]:
-        store = MemoryKeyStore(wrapper=wrapper)
-        store._storage._documents[path] = data  # type: ignore[attr-defined]
-        ring = store.keyring(path, recover=recover)
-        opened = ring._cache.current().opened
-        return {
-            key.id: opened.secret.open_key(opened.document, key.id, key.sealed).hex()
-            for key in opened.document.keys
-            if key.sealed is not None
-        }
+    def open_with(*openers: dict[str, Any], **belief: Any) -> list[dict[str, str | None]]:
+        store = MemoryKeyStore(wrapper=[wrapper_of(opener) for opener in openers])
+        store._storage._documents[scenario["path"]] = data  # type: ignore[attr-defined]
+        opened = store.keyring(scenario["path"], **belief)._cache.current().opened
+        return [{"id": key.id, "state": key.state.value, "key": open_key(opened, key)} for key in opened.document.keys]
 
-    local = LocalWrapper(bytes.fromhex(scenario["kek"]))
-    check(scenario, lambda: open_with(local), "keys", count)
-    if "escrow_private_key" in scenario:
-        escrow = CertificateWrapper.from_pem(key=scenario["escrow_private_key"].encode())
-        assert open_with(escrow, recover=True) == scenario["keys"]
-    if "passphrase" in scenario:
-        assert open_with(PassphraseWrapper(scenario["passphrase"], label=scenario["passphrase_label"])) == scenario["keys"]
-    if "parent_key" in scenario:
-        parent = ring_with(scenario["parent_path"], scenario["parent_key_id"], bytes.fromhex(scenario["parent_key"]))
-        assert open_with(KeyringWrapper(parent)) == scenario["keys"]
+    judge(scenario, lambda: open_with(*scenario["openers"], **belief), count, lambda keys: keys == scenario["keys"])
     if scenario["expect"] == "success":
-        document = KeyringDocument.decode(data).document
-        assert {key.id: key.state.value for key in document.keys} == scenario["states"]
-        assert document.encode(KeyringSecret(bytes.fromhex(scenario["secret"]))) == data
+        for opener in scenario["openers"]:
+            if opener.get("parent_state", "primary") == "primary":
+                assert open_with(opener, recover=True) == scenario["keys"]
+        secret, sealed = KeyringSecret(bytes.fromhex(scenario["secret"])), KeyringDocument.decode(data)
+        assert sealed.document.encode(secret) == data
+        assert hmac_sha256(bytes.fromhex(scenario["mac_key"]), sealed.body) == sealed.mac
+        assert KcXaes256Gcm(bytes.fromhex(scenario["keys_key"])).decrypt(secret._cipher.encrypt(b"x", b""), b"") == b"x"
 
 
-def check(scenario: dict[str, Any], open_it: Callable[[], Any], result: str, count: Count) -> None:
-    expect = scenario["expect"]
+def judge(scenario: dict[str, Any], open_it: Callable[[], Any], count: Count, is_right: Callable[[Any], bool]) -> None:
+    """See that the scenario comes out as it expects, with exactly that class of error."""
     count("golden scenarios", 1)
-    if expect == "success":
-        found = open_it()
-        assert (found.hex() if isinstance(found, bytes) else found) == scenario[result]
+    if scenario["expect"] == "success":
+        assert is_right(open_it())
         return
-    with pytest.raises(EXPECTED[expect]) as caught:
+    with pytest.raises(EXPECTED[scenario["expect"]]) as caught:
         open_it()
-    assert type(caught.value) is EXPECTED[expect]
+    assert type(caught.value) is EXPECTED[scenario["expect"]]
 
 
-def ring_with(path: str, key_id: str, key: bytes) -> Keyring:
-    """Return a keyring at ``path`` whose primary is the given key."""
-    store = MemoryKeyStore(wrapper=LocalWrapper(bytes(32)))
-    store.keyring(path, create=True)
-    opened = store.keyring(path)._cache.current().opened
-    version = KeyVersion(
-        id=key_id,
-        state=KeyState.ACTIVE,
-        created=0,
-        promoted=None,
-        disabled=None,
-        not_after=None,
-        due=False,
-        sealed=opened.secret.seal_key(opened.document, key_id, key),
-    )
-    store.keyring(path)._cache.update(lambda now_opened, now: lifecycle.promote(now_opened.document.with_key(version), key_id, now=now))
-    return store.keyring(path)
+def open_key(opened: Opened, version: KeyVersion) -> str | None:
+    """Return a key version's bytes, in hexadecimal."""
+    return None if version.sealed is None else opened.secret.open_key(opened.document, version.id, version.sealed).hex()
 
 
-def wrapper_of(scenario: dict[str, Any]) -> KeyWrapper:
-    match scenario["wrapper"]:
-        case "local":
-            return LocalWrapper(bytes.fromhex(scenario["kek"]), label=scenario["label"])
-        case "passphrase":
-            return PassphraseWrapper(scenario["passphrase"], label=scenario["label"])
-        case "keyring":
-            return KeyringWrapper(ring_with(scenario["parent_path"], scenario["parent_key_id"], bytes.fromhex(scenario["parent_key"])))
-        case _:
-            return CertificateWrapper.from_pem(key=scenario["private_key"].encode())
+def ring_with(path: str, key_id: str, key: bytes, state: str) -> Keyring:
+    """Return a keyring at ``path`` that holds the given key in the given state."""
+    ring = MemoryKeyStore(wrapper=LocalWrapper(bytes(32))).keyring(path, create=True)
+
+    def add(opened: Opened, now: int) -> KeyringDocument:
+        sealed = opened.secret.seal_key(opened.document, key_id, key)
+        return opened.document.with_key(KeyVersion(key_id, KeyState.ACTIVE, now, None, None, None, due=False, sealed=sealed))
+
+    ring._cache.update(add)
+    match state:
+        case "primary":
+            ring.promote(key_id)
+        case "disabled":
+            ring.disable(key_id)
+        case "destroyed":
+            ring.destroy(key_id, force=True)
+    return ring
+
+
+def wrapper_of(kek: dict[str, Any]) -> KeyWrapper:
+    """Return the wrapper with the KEK that a scenario, or an entry of ``openers``, gives."""
+    if "kek" in kek:
+        return LocalWrapper(bytes.fromhex(kek["kek"]), label=kek["label"])
+    if "passphrase" in kek:
+        return PassphraseWrapper(kek["passphrase"], label=kek["label"])
+    if "private_key" in kek:
+        return CertificateWrapper.from_pem(key=kek["private_key"].encode())
+    state = kek.get("parent_state", "primary")
+    return KeyringWrapper(ring_with(kek["parent_path"], kek["parent_key_id"], bytes.fromhex(kek["parent_key"]), state))
 
 
 def test_the_reference_has_the_published_commitment() -> None:

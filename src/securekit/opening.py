@@ -33,8 +33,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 from urllib.parse import parse_qsl
 
-from securekit.exceptions import KeyFileError
-
 if TYPE_CHECKING:
     from securekit.keyring import KeyStore, StoreOptions
     from securekit.wrappers import KeyWrapper
@@ -113,9 +111,10 @@ def open_wrapper(name: str, *, ask: AskPassphrase | None = None) -> KeyWrapper:
         return LocalWrapper.from_file(target, **options)
     if kind == "passphrase" and colon:
         _allow(name, options, {"label"})
+        from securekit._wire.key_files import read_secret_text
         from securekit.wrappers import PassphraseWrapper
 
-        return PassphraseWrapper(_secret_text(target) if target else (ask or _ask)("passphrase of the keystore"), **options)
+        return PassphraseWrapper(read_secret_text(target) if target else (ask or _ask)("passphrase of the keystore"), **options)
     if kind == "cert" and (target or "key" in options):
         _allow(name, options, {"ca", "key", "password_file"})
         from securekit.wrappers import CertificateWrapper
@@ -158,19 +157,10 @@ def _allow(name: str, options: Mapping[str, str], allowed: set[str]) -> None:
 def _password(options: Mapping[str, str], file: str | None, ask: AskPassphrase | None) -> Callable[[], str]:
     """Return who knows the password of ``file``; called only if the file turns out to be encrypted."""
     if "password_file" in options:
-        return partial(_secret_text, options["password_file"])
+        from securekit._wire.key_files import read_secret_text
+
+        return partial(read_secret_text, options["password_file"])
     return partial(ask or _ask, f"password of {file}")
-
-
-def _secret_text(path: str) -> str:
-    from securekit._wire.key_files import read_key_file
-
-    try:
-        return read_key_file(path).decode().removesuffix("\n")
-    except UnicodeDecodeError:
-        pass  # that error would carry the passphrase
-    message = f"the passphrase file {path} is not UTF-8 text"
-    raise KeyFileError(message)
 
 
 def _ask(what: str) -> str:

@@ -265,6 +265,6 @@ def test_errors_of_a_parent_are_ours() -> None:
     """What goes wrong above is translated once, and keeps its cause for people."""
     family = Family()
     family.regions.delete("eu")
-    with pytest.raises(WrapperDeniedError, match="eu that holds the KEK is gone or refused") as caught:
+    with pytest.raises(WrapperDeniedError, match="eu that holds the KEK, or its key, is gone or refused") as caught:
         KeyringWrapper(family.region).wrap(bytes(32), ["x"])
     assert isinstance(caught.value.__cause__, KeyNotFoundError)

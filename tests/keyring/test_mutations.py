@@ -109,11 +109,10 @@ def test_ten_million_flips_of_records_are_refused(ring: Keyring, count: Count) -
 
 
 def _golden() -> Iterator[Any]:
-    for path in sorted(GOLDEN.glob("*.json")):
-        scenario = json.loads(path.read_text("utf-8"))
-        if scenario["expect"] == "success":
-            wrapper = LocalWrapper(bytes.fromhex(scenario["kek"]))
-            yield pytest.param(scenario["document"].encode(), wrapper, scenario["path"], id=path.stem)
+    for name in ("one-key", "rotated", "staged", "all-states", "due", "not-after", "escrow", "five-recipients", "longest-times"):
+        scenario = json.loads((GOLDEN / f"{name}.json").read_text("utf-8"))
+        opener = scenario["openers"][0]
+        yield pytest.param(scenario["document"].encode(), LocalWrapper(bytes.fromhex(opener["kek"])), scenario["path"], id=name)
 
 
 def _under_a_keyring() -> tuple[bytes, KeyWrapper]:

@@ -8,6 +8,8 @@ from importlib import import_module
 
 import click
 
+from ._groups import SuggestingGroup
+
 __all__ = ["main"]
 
 _COMMANDS = {
@@ -21,7 +23,7 @@ _COMMANDS = {
 }
 
 
-class _LazyGroup(click.Group):
+class _LazyGroup(SuggestingGroup):
     """Loads a command's module when the command is used, so that ``--help`` is fast."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
@@ -32,14 +34,6 @@ class _LazyGroup(click.Group):
             return None
         command: click.Command = getattr(import_module(f".{_COMMANDS[cmd_name][0]}", __name__), cmd_name)
         return command
-
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and args[0] not in _COMMANDS and not args[0].startswith("-"):
-            from difflib import get_close_matches
-
-            close = get_close_matches(args[0], _COMMANDS, 1)
-            ctx.fail(f"there is no command {args[0]!r}{f'; did you mean {close[0]!r}?' if close else ''}")
-        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's signature
         with formatter.section("Commands"):
@@ -73,5 +67,5 @@ def main() -> None:
             fail("stopped", code=STOPPED)
         except click.ClickException as error:
             where = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "securekit"
-            fail(error.format_message(), hint=f"{where} --help", code=error.exit_code)
+            fail(" ".join(error.format_message().split()), hint=f"{where} --help", code=error.exit_code)
     sys.exit(code if isinstance(code, int) else 0)

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import click
 
+from ._groups import SuggestingGroup
 from ._ui import handled, note
 
 __all__ = ["identity"]
 
 
-@click.group()
+@click.group(cls=SuggestingGroup)
 def identity() -> None:
     """Make a private key, with the certificate that others wrap keys to.
 
@@ -45,16 +46,11 @@ def new(
     securekit identity new --key escrow.key --cert escrow.pem --name escrow.example --days 3650 --encrypt
     securekit keys rewrap --to local:root.key --to cert:escrow.pem
     """
+    from securekit._wire.key_files import read_secret_text
     from securekit.wrappers import new_identity
 
-    password = _password(password_file) if password_file else None
+    password = read_secret_text(password_file) if password_file else None
     if encrypt and password is None:
         password = click.prompt("Password for the private key", hide_input=True, confirmation_prompt=True, err=True)
     new_identity(name, key=key, cert=cert, csr=csr, kind=kind, days=days, password=password)
     note(f"made {key} (private: keep it where only its owner reads it) and {cert or csr} (public)")
-
-
-def _password(file: Path) -> str:
-    from securekit._wire.key_files import read_key_file
-
-    return read_key_file(file).decode().removesuffix("\n")

@@ -23,7 +23,8 @@ _MAX_READ = 64 * 1024 * 1024 + 4096  # bytes: the longest record
 @handled
 def inspect(file: BinaryIO, *, as_json: bool) -> None:
     """Say what the message in FILE (or stdin) is: kind, key, recipients, sizes. No secret is needed; nothing is proven."""
-    found = inspect_message(file.read(_MAX_READ).removesuffix(b"\n"))
+    data = file.read(_MAX_READ)
+    found = inspect_message(data if data[:1] == b"\x01" else data.removesuffix(b"\n"))  # a record may end like a line
     facts = {
         "kind": found.kind,
         "format": found.format,

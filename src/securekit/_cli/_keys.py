@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ._groups import SuggestingGroup
 from ._options import as_json, with_store
 from ._ui import handled, note, print_json, print_table, printable, progress, recipient
 
@@ -19,7 +20,7 @@ __all__ = ["keys"]
 _KEY = click.argument("key", metavar="PATH@ID")
 
 
-@click.group()
+@click.group(cls=SuggestingGroup)
 def keys() -> None:
     """Make, rotate, list and retire keys.
 
@@ -57,9 +58,11 @@ def list_keyrings(store: KeyStore, prefix: str, *, as_json: bool) -> None:
     paths = store.paths(prefix)
     if as_json:
         print_json(paths)
-    else:
-        for path in paths:
-            click.echo(path)
+        return
+    for path in paths:
+        click.echo(path)
+    if not paths:
+        note("there are no keyrings here")
 
 
 @keys.command()

@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tables of text, read and written in batches of rows: CSV with a header, and JSON lines.
 
-A file of any size passes through in bounded memory. Of a CSV file, values stay as they are, and quotes are written where
-they are needed; of a JSON line, members keep their order and their types.
+A file of any size passes through in bounded memory. Of a CSV file, values stay as they are, lines end as its first one
+does, and quotes are written where they are needed; of a JSON line, members keep their order and their types.
 """
 
 from __future__ import annotations
 
 import csv
-import io
 import json
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, TextIO
 
@@ -23,6 +23,7 @@ __all__ = ["Row", "Table", "open_table"]
 Row = dict[str, Any]
 _BATCH = 1000  # rows
 _JSON_LINES = {".jsonl", ".ndjson"}
+_MAX_FIELD = 128 * 1024 * 1024  # characters of a CSV value: more than the text form of the longest record
 
 
 class Table(Protocol):
@@ -35,7 +36,7 @@ class Table(Protocol):
         """Yield the rows, up to 1,000 at a time."""
 
     def write(self, rows: Sequence[Row], output: BinaryIO) -> None:
-        """Write ``rows`` behind those written before."""
+        """Write ``rows`` behind those written before; a header first, also when there are none."""
 
 
 @contextmanager
@@ -58,8 +59,11 @@ def open_table(path: Path) -> Iterator[Table]:
 
 class _Csv:
     def __init__(self, path: Path, file: TextIO) -> None:
+        csv.field_size_limit(_MAX_FIELD)  # of 131,072, which the text form of a record may exceed; the module has only this one
+        first = file.readline()
         self._path = path
-        self._reader = csv.DictReader(file, strict=True)
+        self._line_end = "\r\n" if first.endswith("\r\n") else "\n"
+        self._reader = csv.DictReader(chain([first], file), strict=True)
         self._header_written = False
         with _damage(path, self._reader):
             self._columns = list(self._reader.fieldnames or [])
@@ -82,13 +86,22 @@ class _Csv:
                 yield list(rows)
 
     def write(self, rows: Sequence[Row], output: BinaryIO) -> None:
-        text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, self._columns, lineterminator="\n")
+        writer = csv.DictWriter(_Lines(output, self._line_end), self._columns, lineterminator="\r\n")
         if not self._header_written:
             writer.writeheader()
             self._header_written = True
         writer.writerows(rows)
-        output.write(text.getvalue().encode())
+
+
+class _Lines:
+    """Takes lines that end in CRLF, so that values with either character are quoted, and ends them as the input's do."""
+
+    def __init__(self, output: BinaryIO, line_end: str) -> None:
+        self._output = output
+        self._line_end = line_end
+
+    def write(self, line: str) -> None:
+        self._output.write((line.removesuffix("\r\n") + self._line_end).encode())
 
 
 class _JsonLines:
@@ -104,11 +117,11 @@ class _JsonLines:
             yield rows
 
     def write(self, rows: Sequence[Row], output: BinaryIO) -> None:
-        output.writelines(json.dumps(row, ensure_ascii=False).encode() + b"\n" for row in rows)
+        output.writelines(_encode(row) + b"\n" for row in rows)
 
     def _row(self, number: int, line: str) -> Row:
         try:
-            row = json.loads(line, object_pairs_hook=_unique)
+            row = json.loads(line, object_pairs_hook=_unique, parse_float=_finite, parse_constant=_finite)
         except (ValueError, RecursionError):
             row = None
         if not isinstance(row, dict):
@@ -122,8 +135,22 @@ def _damage(path: Path, reader: csv.DictReader[str]) -> Iterator[None]:
     try:
         yield
     except csv.Error as error:
-        message = f"{path}, line {reader.line_num}: {error}"
+        message = f"{path}, in the row that begins at line {reader.line_num + 1}: {error}"
         raise FormatError(message) from None
+
+
+def _encode(row: Row) -> bytes:
+    try:
+        return json.dumps(row, ensure_ascii=False).encode()
+    except UnicodeEncodeError:  # JSON's escapes can say half of a character (RFC 8259, section 8.2)
+        return json.dumps(row).encode()
+
+
+def _finite(text: str) -> float:
+    """Return the number; refuse NaN and Infinity, which are not JSON, and what would come back as one of them."""
+    if not math.isfinite(number := float(text)):
+        raise ValueError
+    return number
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> Row:

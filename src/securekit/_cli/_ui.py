@@ -72,6 +72,8 @@ def fail(text: str, *, hint: str = "", code: int = FAILED) -> NoReturn:
 
 def fail_with(error: Exception, where: str = "") -> NoReturn:
     """Say what ``error`` says, and where it happened, and end with its exit code."""
+    if isinstance(error, BrokenPipeError):
+        raise error  # click ends quietly: who reads our output has seen enough
     if isinstance(error, OSError):
         fail(f"{where or error.filename or 'input or output'}: {error.strerror}")
     text = f"{where}: {error}" if where else str(error)

@@ -16,7 +16,7 @@ import click
 from securekit.exceptions import FormatError, SecureKitError
 
 from ._options import parse_context, with_store
-from ._ui import fail_with, handled, progress
+from ._ui import fail, fail_with, handled, progress
 
 if TYPE_CHECKING:
     from securekit.keyring import Keyring, KeyStore
@@ -130,14 +130,20 @@ class _Job:
         fields = [field for template in (self.path, *self.context.values()) for field in _FIELD.findall(template)]
         with open_table(file) as table, _writing(output) as out, progress("rows") as advance:
             table.check_columns([*columns, *fields])
-            first = 1
+            first, absent = 1, set(columns)
             for rows in table.batches():
                 before = [dict(row) for row in rows]
+                absent = {column for column in absent if not any(column in row for row in rows)}
                 for column in columns:
                     self._convert_column(column, rows, before, where=f"{file}, column {column}", first=first)
                 table.write(rows, out)
                 first += len(rows)
                 advance(len(rows))
+            if first == 1:
+                table.write([], out)
+            elif absent:
+                message = f"no line of {file} has a member {min(absent)!r}"
+                raise FormatError(message)
 
     def _convert_column(self, column: str, rows: list[Row], before: list[Row], *, where: str, first: int) -> None:
         """Change one column of a batch, keyring by keyring. A value that is absent or null stays so."""
@@ -155,14 +161,22 @@ class _Job:
             for number, result in zip(places, self.convert(self.store.keyring(path), items), strict=True):
                 if isinstance(result, SecureKitError):
                     fail_with(result, f"{where}, row {first + number}")
-                rows[number][column] = result.decode()
+                try:
+                    rows[number][column] = result.decode()
+                except UnicodeDecodeError:
+                    fail(f"{where}, row {first + number}: the value is not text; decrypt it alone, without --column")
 
 
 def _as_text(value: object) -> bytes:
     if not isinstance(value, str):
         message = f"the value is {type(value).__name__}, not text"
         raise FormatError(message)
-    return value.encode()
+    try:
+        return value.encode()
+    except UnicodeEncodeError:
+        pass  # that error would carry the value
+    message = "the value is not text: it has half of a character"
+    raise FormatError(message)
 
 
 def _encrypt_cells(ring: Keyring, items: Items) -> list[bytes | SecureKitError]:
@@ -202,17 +216,17 @@ def _writing(output: Path | None) -> Iterator[BinaryIO]:
 def _fill_path(template: str, row: Row) -> str:
     from securekit.keyring import fill_path
 
-    return fill_path(template, {name: value for name, value in row.items() if isinstance(value, str)})
+    return fill_path(template, {name: _value(row, name) for name in _FIELD.findall(template)})
 
 
 def _fill(template: str, row: Row) -> str:
     """Return ``template`` with each ``{name}`` replaced by the row's value of that column."""
+    return _FIELD.sub(lambda match: _value(row, match[1]), template)
 
-    def value(match: re.Match[str]) -> str:
-        found = row.get(match[1])
-        if isinstance(found, bool) or not isinstance(found, str | int):
-            message = f"the context's {{{match[1]}}} is a column whose value is missing, or neither text nor a whole number"
-            raise FormatError(message)
-        return str(found)
 
-    return _FIELD.sub(value, template)
+def _value(row: Row, name: str) -> str:
+    found = row.get(name)
+    if isinstance(found, bool) or not isinstance(found, str | int):
+        message = f"{{{name}}} is a column whose value is missing, or neither text nor a whole number"
+        raise FormatError(message)
+    return str(found)

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPubl
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from securekit.exceptions import CertificateError, DecryptionError
+from securekit.exceptions import CertificateError
 from securekit.secret import Secretive
 
 from . import hpke, rsa_oaep
@@ -70,7 +70,9 @@ class PublicKey:
 
     def ciphertext_size(self, plaintext_size: int) -> int:
         """Return how many bytes `encrypt` makes of that many."""
-        return self.bits // 8 if self.algorithm == _RSA else plaintext_size + hpke.overhead(self.algorithm.removeprefix(_HPKE))
+        if self.algorithm == _RSA:
+            return (self.bits + 7) // 8  # RFC 8017, section 7.1.1: k, the modulus in whole bytes
+        return plaintext_size + hpke.overhead(self.algorithm.removeprefix(_HPKE))
 
     def encrypt(self, plaintext: bytes, *, info: bytes) -> bytes:
         """Encrypt to the holder of the private key. ``info`` is bound by HPKE, and not by RSA-OAEP."""
@@ -107,8 +109,6 @@ class PrivateKey(Secretive):
             securekit.exceptions.DecryptionError: Wrong key, wrong ``info``, or changed bytes.
         """
         if isinstance(self._key, RSAPrivateKey):
-            if len(ciphertext) != self.public.bits // 8:
-                raise DecryptionError
             return rsa_oaep.decrypt(self._key, ciphertext)
         curve = self.public.algorithm.removeprefix(_HPKE)
         return hpke.decrypt(curve, self._key, ciphertext, info=info)

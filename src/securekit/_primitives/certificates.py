@@ -142,7 +142,7 @@ def verify_chain(certificate: Certificate, others: Sequence[Certificate], author
         return
     ca_policy = (
         ExtensionPolicy.permit_all()
-        .require_present(x509.BasicConstraints, Criticality.AGNOSTIC, _may_issue)
+        .require_present(x509.BasicConstraints, Criticality.AGNOSTIC, None)  # that it says CA is checked anyway
         .may_be_present(x509.KeyUsage, Criticality.AGNOSTIC, _may_sign)
     )
     verifier = (
@@ -155,7 +155,7 @@ def verify_chain(certificate: Certificate, others: Sequence[Certificate], author
     try:
         verifier.verify(certificate._certificate, [other._certificate for other in others])  # noqa: SLF001 - of this file
     except VerificationError as error:
-        reason = _printable(str(error).partition(" (encountered")[0])
+        reason = _reason(error)
         message = f"the certificate of {certificate.subject} does not chain to the given authorities: {reason}"
         raise CertificateError(message) from None
 
@@ -233,14 +233,16 @@ def _find(extensions: x509.Extensions, kind: type[ExtensionT]) -> ExtensionT | N
         return None
 
 
+def _reason(error: VerificationError) -> str:
+    """Return the part of the verifier's reason that says something."""
+    text = str(error).partition(" (encountered")[0].rpartition("candidates exhausted: ")[2].rpartition("ValueError: ")[2]
+    if text.endswith("no interior errors"):
+        return "there is no authority with the issuer's name; give the certificates in between, too"
+    return _printable(text)
+
+
 def _printable(text: str) -> str:
     return "".join(character if character.isprintable() else "?" for character in text[:_MAX_SUBJECT])
-
-
-def _may_issue(policy: object, certificate: x509.Certificate, constraints: x509.BasicConstraints) -> None:  # noqa: ARG001 - a callback's shape
-    if not constraints.ca:
-        message = "the issuer is no authority"
-        raise ValueError(message)
 
 
 def _may_sign(policy: object, certificate: x509.Certificate, usage: x509.KeyUsage | None) -> None:  # noqa: ARG001 - a callback's shape

@@ -20,6 +20,7 @@ HpkePublicKey = EllipticCurvePublicKey | X25519PublicKey
 HpkePrivateKey = EllipticCurvePrivateKey | X25519PrivateKey
 
 _TAG_SIZE = 16  # bytes, AES-256-GCM
+_UNCOMPRESSED = b"\x04"  # SEC 1, section 2.3.3; RFC 9180, section 7.1.1, has no other form
 _SUITES = {
     "p256": (KEM.P256, KDF.HKDF_SHA256),
     "p384": (KEM.P384, KDF.HKDF_SHA384),
@@ -36,12 +37,14 @@ def decrypt(curve: str, key: HpkePrivateKey, message: bytes, *, info: bytes) -> 
     """Return the plaintext.
 
     Raises:
-        securekit.exceptions.DecryptionError: Wrong key, wrong ``info``, or changed, missing or additional bytes.
+        securekit.exceptions.DecryptionError: Wrong key or ``info``, an ``enc`` of another form, or changed, missing or additional bytes.
     """
-    try:
-        return _suite(curve).decrypt(message, key, info=info)
-    except InvalidTag:
-        pass
+    # cryptography takes the hybrid forms of X9.62 (06, 07) as well, which would be a second encoding.
+    if isinstance(key, X25519PrivateKey) or message.startswith(_UNCOMPRESSED):
+        try:
+            return _suite(curve).decrypt(message, key, info=info)
+        except InvalidTag:
+            pass
     raise DecryptionError
 
 

@@ -14,7 +14,7 @@ from shlex import quote
 
 from securekit.exceptions import KeyFileError, SecurityWarning
 
-__all__ = ["read_key_file"]
+__all__ = ["read_key_file", "read_secret_text"]
 
 MAX_SIZE = 64 * 1024  # bytes; a PKCS#12 file with its chain has a few thousand
 _MAX_LINKS = 40  # as Linux
@@ -54,6 +54,20 @@ def read_key_file(path: str | os.PathLike[str], *, max_size: int = MAX_SIZE) -> 
         del data  # error trackers show the variables of a frame that raises
         raise KeyFileError(message)
     return data
+
+
+def read_secret_text(path: str | os.PathLike[str]) -> str:
+    """Return the password or passphrase in a guarded file, without the line's end behind it.
+
+    Raises:
+        securekit.exceptions.KeyFileError: As `read_key_file`; or it is not UTF-8.
+    """
+    try:
+        return read_key_file(path).decode().removesuffix("\n")
+    except UnicodeDecodeError:
+        pass  # that error would carry the secret
+    message = f"the passphrase file {path} is not UTF-8 text"
+    raise KeyFileError(message)
 
 
 def _resolve(name: Path) -> Path:

@@ -12,7 +12,8 @@ from securekit.exceptions import FormatError
 
 __all__ = ["Clock", "SystemClock", "format_time", "parse_time"]
 
-_RFC3339 = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z"
+# Later versions of Python read 24:00:00 as the next day, which would be a second text for one moment.
+_RFC3339 = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T(?!24)[0-9]{2}:[0-9]{2}:[0-9]{2}Z"
 
 
 class Clock(Protocol):
@@ -36,6 +37,7 @@ class SystemClock:
 
 def format_time(seconds: int) -> str:
     """Return the moment as RFC 3339 in UTC with whole seconds: ``2026-11-23T09:30:00Z``."""
+    # Not strftime, whose %Y has fewer than four digits for early years on Linux.
     return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
 
 

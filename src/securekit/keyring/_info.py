@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ._document import KeyringDocument, KeyState, KeyVersion
 
-__all__ = ["ErasureReceipt", "KeyInfo", "key_info", "receipt"]
+__all__ = ["ErasureReceipt", "KeyInfo", "key_info", "moment", "receipt"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +73,10 @@ def key_info(key: KeyVersion, *, path: str, messages: int) -> KeyInfo:
         id=key.id,
         path=path,
         state=key.state,
-        created=_moment(key.created),
-        promoted=None if key.promoted is None else _moment(key.promoted),
-        disabled=None if key.disabled is None else _moment(key.disabled),
-        not_after=None if key.not_after is None else _moment(key.not_after),
+        created=moment(key.created),
+        promoted=None if key.promoted is None else moment(key.promoted),
+        disabled=None if key.disabled is None else moment(key.disabled),
+        not_after=None if key.not_after is None else moment(key.not_after),
         due=key.due,
         messages=messages,
     )
@@ -88,12 +88,12 @@ def receipt(document: KeyringDocument, key_ids: tuple[str, ...], now: float) -> 
         path=document.path,
         key_ids=key_ids,
         keyring_id=document.id.hex(),
-        erased_at=_moment(int(now)),
+        erased_at=moment(int(now)),
         revision=document.revision,
         remaining=tuple(f"{wrapped.wrapper} {wrapped.key_ref}".rstrip() for wrapped in document.recipients),
     )
 
 
-def _moment(seconds: int) -> datetime:
+def moment(seconds: int) -> datetime:
     """Return the point in time, in UTC."""
     return datetime.fromtimestamp(seconds, UTC)

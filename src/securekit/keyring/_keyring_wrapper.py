@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
@@ -21,9 +22,9 @@ from securekit.exceptions import (
 )
 from securekit.secret import Secretive
 from securekit.wrappers import WrappedKey
-from securekit.wrappers._protocol import MAX_CIPHERTEXT_SIZE, open_package, seal_package, unwrap_each, wrap_each
+from securekit.wrappers._protocol import PACKAGE_SIZE, open_package, seal_package, unwrap_each, wrap_each
 
-from ._record import check_record
+from ._record import OVERHEAD, check_record
 
 if TYPE_CHECKING:
     from securekit.wrappers import Binding
@@ -87,22 +88,21 @@ class KeyringWrapper(Secretive):
 
         Raises:
             securekit.exceptions.DecryptionError: It was not wrapped under the parent for ``binding``.
-            securekit.exceptions.FormatError: The ciphertext is no record.
+            securekit.exceptions.FormatError: The ciphertext has another length, or is no record.
             securekit.exceptions.WrapperDeniedError: The parent, or the key in it, is disabled, destroyed or deleted.
             securekit.exceptions.WrapperUnavailableError: The parent cannot be reached now.
         """
-        if len(wrapped.ciphertext) > MAX_CIPHERTEXT_SIZE:
-            message = f"a wrapped key has at most {MAX_CIPHERTEXT_SIZE} bytes"
+        if not self.opens(wrapped):
+            raise DecryptionError
+        if len(wrapped.ciphertext) != OVERHEAD + PACKAGE_SIZE:
+            message = f"a key wrapped by {self.name!r} has {OVERHEAD + PACKAGE_SIZE} bytes, not {len(wrapped.ciphertext)}"
             raise FormatError(message)
         key_id = check_record(wrapped.ciphertext)
-        if not self.opens(wrapped) or wrapped.key_ref.rpartition("@")[2] != key_id:
+        if wrapped.key_ref.rpartition("@")[2] != key_id:
             raise DecryptionError
         live = self._parent(binding)
-        try:
+        with _answers_of(self._keyring.path):
             record_key = self._keyring._find(bytes.fromhex(key_id), live)  # noqa: SLF001 - the parent's key by its id
-        except (KeyNotFoundError, KeyStateError) as error:
-            message = f"the key {wrapped.key_ref} that this was wrapped under is gone or disabled"
-            raise WrapperDeniedError(message) from error
         # The package is no variable: error trackers show those.
         return open_package(record_key.cipher.decrypt(wrapped.ciphertext, _associated_data(self._keyring.path, record_key.header)), binding)
 
@@ -127,21 +127,32 @@ class KeyringWrapper(Secretive):
             raise WrapperError(message)
         token = _climbing.set(way)
         try:
-            live = self._keyring._cache.current() if self._keyring not in way[:-1] else None  # noqa: SLF001 - the parent
+            with _answers_of(path):
+                live = self._keyring._cache.current() if self._keyring not in way[:-1] else None  # noqa: SLF001 - the parent
             if live is None or live.opened.document.binding == tuple(binding):
                 message = f"keyrings stand above each other in a circle: {_names(way)}"
                 raise WrapperError(message)
             if isinstance(live.opened.wrapper, KeyringWrapper):
                 live.opened.wrapper._parent(binding)  # noqa: SLF001 - of this class; it is in memory, as a rule
-        except KeyStoreUnavailableError as error:
-            message = f"the keyring {path} that holds the KEK cannot be read now"
-            raise WrapperUnavailableError(message) from error
-        except (KeyNotFoundError, KeyStoreError) as error:
-            message = f"the keyring {path} that holds the KEK is gone or refused"
-            raise WrapperDeniedError(message) from error
         finally:
             _climbing.reset(token)
         return live
+
+
+@contextmanager
+def _answers_of(path: str) -> Iterator[None]:
+    """Turn what the parent's store answers into what a KEK's holder answers."""
+    try:
+        yield
+    except KeyStoreUnavailableError as error:
+        message = f"the keyring {path} that holds the KEK cannot be read now"
+        raise WrapperUnavailableError(message) from error
+    except KeyStateError as error:
+        message = f"a key of {path} that this was wrapped under does not decrypt: {error}"
+        raise WrapperDeniedError(message) from error
+    except (KeyNotFoundError, KeyStoreError) as error:
+        message = f"the keyring {path} that holds the KEK, or its key, is gone or refused"
+        raise WrapperDeniedError(message) from error
 
 
 def _names(way: tuple[Keyring, ...]) -> str:

@@ -19,6 +19,7 @@ from securekit.exceptions import KeyNotFoundError, KeyStateError
 from securekit.wrappers import WrappedKey
 
 from ._document import ID_SIZE, KEY_ID_SIZE, MAX_KEYS, KeyringDocument, KeyringSecret, KeyState, KeyVersion
+from ._info import moment
 
 __all__ = ["destroy", "disable", "enable", "mark_due", "new_document", "new_secret", "promote", "renew_secret", "require", "rotate"]
 
@@ -132,7 +133,9 @@ def destroy(document: KeyringDocument, key_id: str, *, now: int, force: bool) ->
         _refuse(document, key, "destroyed", "promote another key first")
     wait = document.refresh + document.stale_if_error
     if not force and (key.disabled is None or now - key.disabled <= wait):
-        _refuse(document, key, "destroyed", f"it must have been disabled for longer than {wait} seconds, so that no process still uses it")
+        when = "disable it first" if key.disabled is None else f"try again after {moment(key.disabled + wait):%Y-%m-%d %H:%M:%S}Z"
+        why = f"it must have been disabled for longer than {wait} seconds, so that no process still uses it; {when}"
+        _refuse(document, key, "destroyed", why)
     disabled = now if key.disabled is None else key.disabled
     return document.with_key(replace(key, state=KeyState.DESTROYED, disabled=disabled, sealed=None))
 

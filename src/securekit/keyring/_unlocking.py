@@ -65,7 +65,10 @@ def unlock(data: bytes, *, path: str, wrappers: Sequence[KeyWrapper], trust: Tru
     if not candidates:
         have = ", ".join(describe(wrapper.name, wrapper.key_ref) for wrapper in wrappers) or "no wrapper"
         want = ", ".join(describe(*wrapped.recipient) for wrapped in document.recipients)
-        message = f"{path} is wrapped to {want}, and this store opens with {have}: add the wrapper to wrapper= or also_open="
+        message = (
+            f"{path} is wrapped to {want}, and this store opens with {have}: add the wrapper to wrapper= or also_open="
+            " (--wrap or --also-open)"
+        )
         raise KeyNotFoundError(message)
     wrapper, secret = _first_that_opens(sealed, candidates, report)
     if wrapper.outsiders_can_wrap and not trust.recover and trust.keyring_id != document.id:

@@ -87,13 +87,14 @@ class DataVerbs(Secretive):
             securekit.exceptions.KeyStoreError: The keyring could not be read for too long, or was rolled back.
             securekit.exceptions.WrapperError: The KMS could not be asked for too long, or said no.
         """
+        encoded = self._encode(context)  # first: a mistake of the caller is none of the record's errors
         live = self._cache.live
         if live is None or self._monotonic() >= live.attention_at:
             live = self._cache.freshen()
         key = live.primary
         if type(token) is not bytes or token[:HEADER_SIZE] != key.header or not OVERHEAD <= len(token) <= MAX_SIZE:
             key = self._key_of(token, live)
-        return key.cipher.decrypt(token, key.associated_data + self._encode(context))
+        return key.cipher.decrypt(token, key.associated_data + encoded)
 
     def encrypt_text(self, text: str, *, context: Mapping[str, str]) -> str:
         """Return the record of ``text`` (as UTF-8) in its text form: ``sk1.`` and base64url. See `encrypt`.
@@ -189,6 +190,7 @@ class DataVerbs(Secretive):
         by_key: dict[RecordKey, tuple[list[int], list[tuple[bytes, bytes]]]] = {primary: ([], [])}
         last, (places, messages) = primary, by_key[primary]
         for token, context in batch:
+            encoded = encode(context)
             key = primary
             if type(token) is not bytes or token[:HEADER_SIZE] != key.header or not OVERHEAD <= len(token) <= MAX_SIZE:
                 try:
@@ -201,7 +203,7 @@ class DataVerbs(Secretive):
             if key is not last:
                 last, (places, messages) = key, by_key.setdefault(key, ([], []))
             places.append(len(results))
-            messages.append((token, key.associated_data + encode(context)))
+            messages.append((token, key.associated_data + encoded))
             results.append(None)
         for key, (places, messages) in by_key.items():
             for place, plaintext in zip(places, key.cipher.decrypt_each(messages), strict=True):

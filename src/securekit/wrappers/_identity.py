@@ -42,7 +42,7 @@ def new_identity(
         csr: the request's new file, for an authority of yours to sign.
         kind: ``"p256"``, ``"p384"``, ``"rsa3072"`` or ``"rsa4096"``.
         days: For how long the certificate is valid, 1 to 36,500.
-        password: Encrypts the private key in its file.
+        password: Encrypts the private key in its file: 1 to 1,023 bytes of UTF-8.
         clock: Seconds since 1970, for tests.
 
     Raises:
@@ -59,6 +59,7 @@ def new_identity(
         message = f"days must be 1 to {_MAX_DAYS}, not {days}"
         raise ValueError(message)
     private = private_keys.generate(kind)
+    pem = private_keys.to_pem(private, password=password)
     if cert is not None:
         now = datetime.fromtimestamp(int(clock()), UTC)
         public = certificates.self_signed(private, name, not_before=now - _SKEW, not_after=now + timedelta(days=days))
@@ -67,7 +68,7 @@ def new_identity(
     public_file = Path(cert or csr or "")
     _write(public_file, public, 0o644)
     try:
-        _write(Path(key), private_keys.to_pem(private, password=password), 0o600)
+        _write(Path(key), pem, 0o600)
     except KeyFileError:
         public_file.unlink()
         raise

@@ -39,11 +39,20 @@ def base64url(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
+def b64(text: str) -> bytes:
+    """Return the bytes of base64url without padding."""
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+
+
 def hkdf(key: bytes, info: Part, *, size: int = 32, digest: str = "sha256", salt: bytes = b"") -> bytes:
     """HKDF (RFC 5869)."""
-    size_of_hash = hashlib.new(digest).digest_size
-    extracted = hmac.digest(salt or bytes(size_of_hash), key, digest)
+    extracted = hkdf_extract(key, digest=digest, salt=salt)
     return hkdf_expand(extracted, info.encode() if isinstance(info, str) else info, size=size, digest=digest)
+
+
+def hkdf_extract(key: bytes, *, digest: str = "sha256", salt: bytes = b"") -> bytes:
+    """The first step of HKDF (RFC 5869, section 2.2)."""
+    return hmac.digest(salt or bytes(hashlib.new(digest).digest_size), key, digest)
 
 
 def hkdf_expand(extracted: bytes, info: bytes, *, size: int, digest: str) -> bytes:
@@ -106,15 +115,15 @@ def spki_hash(key: ec.EllipticCurvePublicKey | rsa.RSAPublicKey | x25519.X25519P
     return hashlib.sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()
 
 
-def rsa_oaep(key: rsa.RSAPublicKey, plaintext: bytes, seed: bytes) -> bytes:
-    """RSAES-OAEP (RFC 8017, section 7.1.1) with SHA-256, an empty label and the given 32-byte seed."""
-    numbers, size = key.public_numbers(), key.key_size // 8
+def rsa_oaep(key: rsa.RSAPublicKey, plaintext: bytes, seed: bytes, *, label: bytes = b"") -> bytes:
+    """RSAES-OAEP (RFC 8017, section 7.1.1) with SHA-256 and the given 32-byte seed."""
+    numbers, size = key.public_numbers(), (key.key_size + 7) // 8
 
     def mask(value: bytes, length: int) -> bytes:
         blocks = (hashlib.sha256(value + counter.to_bytes(4)).digest() for counter in range(-(-length // 32)))
         return b"".join(blocks)[:length]
 
-    block = hashlib.sha256(b"").digest() + bytes(size - len(plaintext) - 66) + b"\x01" + plaintext
+    block = hashlib.sha256(label).digest() + bytes(size - len(plaintext) - 66) + b"\x01" + plaintext
     masked = xor(block, mask(seed, len(block)))
     encoded = b"\x00" + xor(seed, mask(masked, 32)) + masked
     return pow(int.from_bytes(encoded), numbers.e, numbers.n).to_bytes(size)
@@ -123,31 +132,65 @@ def rsa_oaep(key: rsa.RSAPublicKey, plaintext: bytes, seed: bytes) -> bytes:
 HPKE_IDS = {"p256": (0x0010, 0x0001, "sha256"), "p384": (0x0011, 0x0002, "sha384"), "x25519": (0x0020, 0x0001, "sha256")}
 
 
-def hpke(curve: str, ephemeral: Any, recipient: Any, plaintext: bytes, *, info: bytes, associated_data: bytes = b"") -> bytes:
-    """HPKE base mode, single shot (RFC 9180, sections 4 to 6), with the given ephemeral private key and AES-256-GCM."""
+def hpke(
+    curve: str,
+    ephemeral: Any,
+    recipient: Any,
+    plaintext: bytes,
+    *,
+    info: bytes,
+    associated_data: bytes = b"",
+    forged: tuple[bytes, bytes] | None = None,
+) -> bytes:
+    """HPKE base mode, single shot (RFC 9180, sections 4 to 6), with the given ephemeral private key and AES-256-GCM.
+
+    ``forged`` takes the place of the encapsulated key and of the shared point: what a reader that does not check them would use.
+    """
+    enc, shared = forged or (encoded_point(ephemeral.public_key()), _agreed(ephemeral, recipient))
+    key, nonce = _hpke_schedule(curve, shared, enc + encoded_point(recipient), info)
+    return enc + AESGCM(key).encrypt(nonce, plaintext, associated_data)
+
+
+def hpke_open(curve: str, recipient: Any, message: bytes, *, info: bytes, associated_data: bytes = b"") -> bytes:
+    """Decrypt what `hpke` makes."""
+    if curve == "x25519":
+        sender: Any = x25519.X25519PublicKey.from_public_bytes(message[:32])
+    else:
+        size = 2 * (recipient.curve.key_size // 8) + 1
+        sender = ec.EllipticCurvePublicKey.from_encoded_point(recipient.curve, message[:size])
+    enc = encoded_point(sender)
+    key, nonce = _hpke_schedule(curve, _agreed(recipient, sender), enc + encoded_point(recipient.public_key()), info)
+    return AESGCM(key).decrypt(nonce, message[len(enc) :], associated_data)
+
+
+def encoded_point(key: Any) -> bytes:
+    """Encode a public key as HPKE does (RFC 9180, section 7.1.1)."""
+    if isinstance(key, x25519.X25519PublicKey):
+        return key.public_bytes(Encoding.Raw, PublicFormat.Raw)
+    return bytes(key.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint))
+
+
+def _agreed(private: Any, public: Any) -> bytes:
+    return bytes(private.exchange(public) if isinstance(public, x25519.X25519PublicKey) else private.exchange(ec.ECDH(), public))
+
+
+def _hpke_schedule(curve: str, shared: bytes, points: bytes, info: bytes) -> tuple[bytes, bytes]:
+    """Return key and nonce of the first message (RFC 9180, sections 4.1 and 5.1)."""
     kem_id, kdf_id, digest = HPKE_IDS[curve]
 
     def labelled_extract(suite: bytes, salt: bytes, label: bytes, key: bytes) -> bytes:
-        return hmac.digest(salt or bytes(hashlib.new(digest).digest_size), b"HPKE-v1" + suite + label + key, digest)
+        return hkdf_extract(b"HPKE-v1" + suite + label + key, digest=digest, salt=salt)
 
     def labelled_expand(suite: bytes, key: bytes, label: bytes, more: bytes, size: int) -> bytes:
         return hkdf_expand(key, size.to_bytes(2) + b"HPKE-v1" + suite + label + more, size=size, digest=digest)
 
-    if curve == "x25519":
-        shared = ephemeral.exchange(recipient)
-        enc, public = (key.public_bytes(Encoding.Raw, PublicFormat.Raw) for key in (ephemeral.public_key(), recipient))
-    else:
-        shared = ephemeral.exchange(ec.ECDH(), recipient)
-        enc, public = (key.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint) for key in (ephemeral.public_key(), recipient))
     kem = b"KEM" + kem_id.to_bytes(2)
     size = hashlib.new(digest).digest_size
-    secret = labelled_expand(kem, labelled_extract(kem, b"", b"eae_prk", shared), b"shared_secret", enc + public, size)
+    secret = labelled_expand(kem, labelled_extract(kem, b"", b"eae_prk", shared), b"shared_secret", points, size)
     suite = b"HPKE" + kem_id.to_bytes(2) + kdf_id.to_bytes(2) + (0x0002).to_bytes(2)
     schedule = b"\x00" + labelled_extract(suite, b"", b"psk_id_hash", b"") + labelled_extract(suite, b"", b"info_hash", info)
     extracted = labelled_extract(suite, secret, b"secret", b"")
-    key = labelled_expand(suite, extracted, b"key", schedule, 32)
-    nonce = labelled_expand(suite, extracted, b"base_nonce", schedule, 12)
-    return bytes(enc) + AESGCM(key).encrypt(nonce, plaintext, associated_data)
+    return labelled_expand(suite, extracted, b"key", schedule, 32), labelled_expand(suite, extracted, b"base_nonce", schedule, 12)
 
 
 def canonical(value: object) -> bytes:

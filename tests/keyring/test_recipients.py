@@ -366,7 +366,7 @@ def test_a_document_that_would_be_too_large_is_not_written() -> None:
     keys = [version(number, KeyState.PRIMARY if number == 1 else KeyState.ACTIVE) for number in range(1, 4097)]
     storage = storage_with(data := document(keys=keys))
     about = {str(number): "\U0001f600" * 512 for number in range(8)}
-    wordy = [Wordy(key_ref=str(number), about=about) for number in range(50)]
+    wordy = [Wordy(key_ref=str(number), about=about) for number in range(63)]
     with pytest.raises(FormatError, match=r"would have \d{7} bytes; at most 2097152 are read"):
         store_on(storage).rewrap([LOCAL, *wordy])
     assert storage._documents[PATH] == data
@@ -409,3 +409,25 @@ def test_a_storage_that_fails_in_a_rewrap_loses_nothing() -> None:
             return
         assert error is KeyStoreUnavailableError
     pytest.fail("a rewrap makes fewer than ten calls")
+
+
+def test_a_new_passphrase_is_not_taken_for_the_old_one() -> None:
+    """Passphrases without labels have one name: a rewrap to another one says so, instead of changing nothing; with a label it works."""
+    old, new = PassphraseWrapper("correct horse"), PassphraseWrapper("battery staple")
+    storage, store = _store([old])
+    data = storage._documents[PATH]
+    for dry_run in (False, True):
+        with pytest.raises(KeyStoreError, match="is wrapped to another KEK that is called passphrase, too: give the new one a label"):
+            store.rewrap(new, dry_run=dry_run)
+    assert storage._documents[PATH] == data
+
+    assert store.rewrap(PassphraseWrapper("correct horse")) == []  # the same one, given again
+    labelled = PassphraseWrapper("battery staple", label="2026")
+    assert store.rewrap(labelled) == [PATH]
+    assert store_on(storage, wrapper=labelled).keyring(PATH).path == PATH
+
+
+def test_escrow_is_not_asked_whether_it_is_the_same() -> None:
+    """A certificate's name is its public key; the private key, where it is at hand, opens what was wrapped to it."""
+    _, store = _store([A, CERT])
+    assert store.rewrap([A, certificate()]) == store.rewrap([local(0), escrow()]) == []

@@ -6,13 +6,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from securekit.exceptions import KeyStoreError
+from securekit.exceptions import DecryptionError, KeyStoreError
 from securekit.wrappers import KeyWrapper, WrappedKey
 
 from ._document import KeyringDocument
 from ._unlocking import describe
 
-__all__ = ["RecipientPlan", "plan_recipients"]
+__all__ = ["RecipientPlan", "check_kept", "plan_recipients"]
 
 Recipient = tuple[str, str]
 
@@ -87,3 +87,27 @@ def plan_recipients(
         message = f"{document.path} would lose {names}: give its wrapper as well, or drop it for good with drop=[{references}]"
         raise KeyStoreError(message)
     return RecipientPlan(frozenset(added), frozenset(ours), frozenset(named))
+
+
+def check_kept(document: KeyringDocument, wrappers: Sequence[KeyWrapper], *, own: Sequence[KeyWrapper]) -> None:
+    """Check that ``wrappers`` named like recipients that are there are these KEKs, as far as they are new to this process.
+
+    Two passphrases have one name unless they have labels: a new one would be taken for the old one, and nothing changed.
+
+    Raises:
+        securekit.exceptions.KeyStoreError: One is another KEK of the same name.
+        securekit.exceptions.WrapperError: The holder of the KEK is unreachable, or said no.
+    """
+    there = {wrapped.recipient: wrapped for wrapped in document.recipients}
+    for wrapper in wrappers:
+        wrapped = there.get((wrapper.name, wrapper.key_ref))
+        if wrapped is None or wrapper in own or not wrapper.opens(wrapped):
+            continue
+        try:
+            wrapper.unwrap(wrapped, document.binding)
+        except DecryptionError:
+            name = describe(*wrapped.recipient)
+        else:
+            continue
+        message = f"{document.path} is wrapped to another KEK that is called {name}, too: give the new one a label"
+        raise KeyStoreError(message)

@@ -190,7 +190,7 @@ class StoreSource(Secretive):
         after = replace(after, revision=before.revision + 1)
         data = after.encode(opened.secret)
         self.storage.write(path, data, expected=before.revision)
-        return replace(opened, document=after, data=data)
+        return opened.with_document(after, data)
 
 
 def resolve(wrappers: Wrappers, path: str) -> tuple[KeyWrapper, ...]:
@@ -211,7 +211,7 @@ def _reopen(data: bytes, known: Opened) -> Opened | None:
         sealed.authenticate(known.secret)
     except DecryptionError:
         return None
-    return replace(known, document=sealed.document, data=data)
+    return known.with_document(sealed.document, data)
 
 
 def _check_number(name: str, value: float, least: float, most: float) -> None:

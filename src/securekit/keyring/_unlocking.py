@@ -11,7 +11,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from securekit.exceptions import DecryptionError, KeyNotFoundError, KeyStoreError, WrapperDeniedError, WrapperError, WrapperUnavailableError
 from securekit.secret import Secretive
@@ -26,22 +25,30 @@ Report = Callable[[KeyWrapper, str, float], None]
 """Told of every call to a wrapper: which, the verb, and how many seconds it took."""
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Trust:
     """What the caller accepts when a document opens through a public-key wrapper alone."""
 
-    keyring_id: bytes | None = None
-    recover: bool = False
+    __slots__ = ("keyring_id", "recover")
+
+    def __init__(self, keyring_id: bytes | None = None, *, recover: bool = False) -> None:
+        self.keyring_id: bytes | None = keyring_id
+        self.recover: bool = recover
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Opened(Secretive):
-    """A document that is genuine, and its secret. ``wrapper`` is the one that unwrapped it."""
+    """A document that is genuine, and its secret. ``wrapper`` is the one that unwrapped it. Never changed."""
 
-    document: KeyringDocument
-    secret: KeyringSecret
-    data: bytes
-    wrapper: KeyWrapper
+    __slots__ = ("data", "document", "secret", "wrapper")
+
+    def __init__(self, document: KeyringDocument, secret: KeyringSecret, data: bytes, wrapper: KeyWrapper) -> None:
+        self.document: KeyringDocument = document
+        self.secret: KeyringSecret = secret
+        self.data: bytes = data
+        self.wrapper: KeyWrapper = wrapper
+
+    def with_document(self, document: KeyringDocument, data: bytes) -> Opened:
+        """Return another document that the same secret has proven."""
+        return Opened(document, self.secret, data, self.wrapper)
 
 
 def unlock(data: bytes, *, path: str, wrappers: Sequence[KeyWrapper], trust: Trust, report: Report) -> Opened:

@@ -64,7 +64,11 @@ def atomic_writer(path: str | os.PathLike[str], *, mode: int = 0o600) -> Iterato
                 with suppress(FileNotFoundError):
                     os.unlink(temporary, dir_fd=directory)
                 os.link(source(file.fileno()), temporary, src_dir_fd=directory, dst_dir_fd=directory, follow_symlinks=True)
-                os.rename(temporary, target.name, src_dir_fd=directory, dst_dir_fd=directory)
+                try:
+                    os.rename(temporary, target.name, src_dir_fd=directory, dst_dir_fd=directory)
+                except OSError:
+                    os.unlink(temporary, dir_fd=directory)
+                    raise
         os.fsync(directory)
 
 

@@ -103,7 +103,7 @@ def test_a_golden_keyring_is_judged_as_it_says(scenario: dict[str, Any], count: 
                 assert open_with(opener, recover=True) == scenario["keys"]
         secret, sealed = KeyringSecret(bytes.fromhex(scenario["secret"])), KeyringDocument.decode(data)
         assert sealed.document.encode(secret) == data
-        assert hmac_sha256(bytes.fromhex(scenario["mac_key"]), sealed.body) == sealed.mac
+        assert hmac_sha256(bytes.fromhex(scenario["mac_key"]), sealed._body) == sealed._mac
         assert KcXaes256Gcm(bytes.fromhex(scenario["keys_key"])).decrypt(secret._cipher.encrypt(b"x", b""), b"") == b"x"
 
 

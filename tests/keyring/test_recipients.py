@@ -368,7 +368,7 @@ def test_a_document_that_would_be_too_large_is_not_written() -> None:
     keys = [version(number, KeyState.PRIMARY if number == 1 else KeyState.ACTIVE) for number in range(1, 4097)]
     storage = storage_with(data := document(keys=keys))
     about = {str(number): "\U0001f600" * 512 for number in range(8)}
-    wordy = [Wordy(key_ref=str(number), about=about) for number in range(62)]
+    wordy = [Wordy(key_ref=str(number), about=about) for number in range(63)]
     with pytest.raises(FormatError, match=r"would have \d{7} bytes; at most 2097152 are read"):
         store_on(storage).rewrap([LOCAL, *wordy])
     assert storage._documents[PATH] == data
@@ -427,3 +427,9 @@ def test_a_new_passphrase_takes_the_place_of_the_old_one() -> None:
     with pytest.raises(DecryptionError):
         open_keyring(document, wrapper=old)
     assert store.rewrap(new) == []
+
+
+def test_escrow_is_not_asked_whether_it_is_the_same() -> None:
+    """A certificate's name is its public key; the private key, where it is at hand, opens what was wrapped to it."""
+    _, store = _store([A, CERT])
+    assert store.rewrap([A, certificate()]) == store.rewrap([local(0), escrow()]) == []

@@ -19,6 +19,7 @@ from securekit.keyring._document import KeyringDocument, KeyringSecret, KeyState
 from securekit.keyring._record import RecordKey
 from securekit.keyring._unlocking import Opened
 from securekit.wrappers import CertificateWrapper, KeyWrapper, LocalWrapper, PassphraseWrapper, WrappedKey
+from securekit.wrappers._post_quantum import PostQuantumWrapper
 from securekit.wrappers._protocol import seal_package
 from tests.conftest import Count
 from tests.vectors.golden import generate, reference
@@ -150,6 +151,8 @@ def wrapper_of(kek: dict[str, Any]) -> KeyWrapper:
         return PassphraseWrapper(kek["passphrase"], label=kek["label"])
     if "private_key" in kek:
         return CertificateWrapper.from_pem(key=kek["private_key"].encode())
+    if "seed" in kek:
+        return PostQuantumWrapper(seed=bytes.fromhex(kek["seed"]))
     state = kek.get("parent_state", "primary")
     return KeyringWrapper(ring_with(kek["parent_path"], kek["parent_key_id"], bytes.fromhex(kek["parent_key"]), state))
 

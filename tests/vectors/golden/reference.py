@@ -219,9 +219,9 @@ def xwing_secret(seed: bytes, enc: bytes) -> bytes:
     return hashlib.sha3_256(shared + bytes.fromhex("5c2e2f2f5e5c")).digest()
 
 
-def xwing_hpke(seed: bytes, enc: bytes, plaintext: bytes, *, info: bytes) -> bytes:
-    """HPKE base mode to an X-Wing key with HKDF-SHA256 and AES-256-GCM, with what was encapsulated given."""
-    key, nonce = hpke_keys(b"HPKE\x64\x7a\x00\x01\x00\x02", "sha256", xwing_secret(seed, enc), info)
+def xwing_hpke(secret: bytes, enc: bytes, plaintext: bytes, *, info: bytes) -> bytes:
+    """HPKE base mode to an X-Wing key with HKDF-SHA256 and AES-256-GCM, with what was encapsulated and its shared secret."""
+    key, nonce = hpke_keys(b"HPKE\x64\x7a\x00\x01\x00\x02", "sha256", secret, info)
     return enc + AESGCM(key).encrypt(nonce, plaintext, b"")
 
 
@@ -240,3 +240,33 @@ def sealed_key(secret: bytes, path: str, keyring_id: bytes, key_id: str, *, key:
     """One key version, encrypted under the keyring secret."""
     associated_data = pae("securekit/keyring/1 key", path, keyring_id, bytes.fromhex(key_id))
     return kc_xaes(hkdf(secret, "securekit/keyring/1 keys"), nonce, key, associated_data)["message"]
+
+
+def envelope_recipient(name: str, key_ref: Part, ciphertext: bytes, facts: list[tuple[Part, Part]]) -> bytes:
+    """A recipient in an envelope's header; the facts in the given order."""
+    parts = [_prefixed(1, name), _prefixed(2, key_ref), _prefixed(2, ciphertext), bytes([len(facts)])]
+    return _prefixed(2, b"".join(parts + [_prefixed(1, fact) + _prefixed(2, text) for fact, text in facts]))
+
+
+def _prefixed(size: int, value: Part) -> bytes:
+    data = value.encode() if isinstance(value, str) else value
+    return len(data).to_bytes(size) + data
+
+
+def envelope_header(
+    data_key: bytes, recipients: list[bytes], *, flags: int, message_id: bytes, slot: int = 0, generation: int = 0
+) -> bytes:
+    """A header, authenticated under the data key."""
+    fixed = b"sk-envelope/1\n" + bytes([flags]) + message_id + bytes([slot]) + generation.to_bytes(4) + bytes([len(recipients)])
+    body = fixed + b"".join(recipients)
+    return body + hmac.digest(hkdf(data_key, "securekit/envelope/1 header"), body, "sha256")
+
+
+def cobblestone(key: bytes, context: bytes, salt: bytes, plaintext: bytes) -> dict[str, Any]:
+    """Cobblestone-256 (C2SP chunked encryption) with its intermediate values; ``head`` is salt and commitment."""
+    label = b"c2sp.org/chunked-encryption@v1+AEAD_AES_256_GCM\x00"
+    derived = hkdf_expand(key, label + salt + context, size=76, digest="sha512")
+    aes_key, base_nonce, commitment = derived[:32], derived[32:44], derived[44:]
+    cut = [plaintext[begin : begin + 16384] for begin in range(0, len(plaintext) + 1, 16384)]
+    chunks = [AESGCM(aes_key).encrypt(xor(base_nonce, number.to_bytes(12)), chunk, None) for number, chunk in enumerate(cut)]
+    return {"aes_key": aes_key, "base_nonce": base_nonce, "commitment": commitment, "head": salt + commitment, "chunks": chunks}

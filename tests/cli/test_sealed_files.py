@@ -129,6 +129,8 @@ def test_decrypt_tells_sealed_data_from_records(console: Console) -> None:
         console.write("made", made)
         for typed, stdin in [((), made), (("-",), made), (("made",), b"")]:
             assert console.ok("decrypt", *typed, *ring, stdin=stdin).raw == b"x"
+    record = console.ok("encrypt", *ring, stdin=b"x").raw
+    assert console("decrypt", *ring, "--range", "0-0", stdin=record).code == 1
 
 
 def test_a_passphrase_is_asked_for_twice_and_not_shown(host: Console) -> None:

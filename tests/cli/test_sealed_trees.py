@@ -189,6 +189,8 @@ def test_no_recipient_is_lost_silently(sealed: Console) -> None:
     )
     sealed.ok("rewrap", "sealed/a.sk", *OPENS, "--to", "two.pem", "--drop", one)
     assert sealed("decrypt", "sealed/a.sk", *OPENS).code == 1
+    nobody = sealed("rewrap", "sealed/a.sk", "--identity", "two.key", "--drop", "one.pem")
+    assert (nobody.code, "who opens it? Name a recipient with --to" in nobody.err) == (2, True)
     wrong = sealed("rewrap", "sealed/a.sk", "--identity", "two.key", "--to", "two.pem", "--drop", "two.pem")
     assert (wrong.code, "is to be dropped, and is among the wrappers that stay" in wrong.err) == (1, True)
 

@@ -207,8 +207,6 @@ def for_each(files: Sequence[Path], change: Callable[[Path], object], *, workers
     def attempt(path: Path) -> None:
         try:
             change(path)
-        except BrokenPipeError:
-            raise
         except (SecureKitError, OSError, ValueError) as error:
             try:
                 fail_with(error, str(path))

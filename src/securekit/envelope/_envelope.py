@@ -42,7 +42,7 @@ class Envelope(Secretive):
         report: Called after every call to a wrapper, with the wrapper, ``"wrap"`` or ``"unwrap"``, and the seconds it took.
 
     Raises:
-        ValueError: There is no wrapper, or a post-quantum one beside a certificate.
+        ValueError: There is no wrapper.
 
     Example:
         >>> from securekit import Envelope, LocalWrapper
@@ -82,7 +82,7 @@ class Envelope(Secretive):
 
         Raises:
             TypeError: ``data`` is not bytes, or ``context`` no mapping of strings.
-            ValueError: ``data`` or ``context`` exceeds its bounds.
+            ValueError: ``data`` or ``context`` exceeds its bounds, or a post-quantum recipient stands beside a certificate.
             securekit.exceptions.WrapperError: A KEK's holder is unreachable, or said no.
             securekit.exceptions.CertificateError: A certificate must not be wrapped to.
         """

@@ -7,11 +7,11 @@ import os
 import platform
 from importlib.metadata import version
 
-from benchmarks import growth, keystores, processes, records
+from benchmarks import files, growth, keystores, processes, records
 from benchmarks.ratio import show
 
-SCRIPTS = (records, keystores, processes, growth)
-PEERS = ("cryptography", "tink", "aws-encryption-sdk")
+SCRIPTS = (records, files, keystores, processes, growth)
+PEERS = ("cryptography", "tink", "aws-encryption-sdk", "pyrage")
 
 packages = ", ".join(f"{name} {version(name)}" for name in PEERS)
 print(f"Python {platform.python_version()}, {packages}; {platform.system()} {platform.machine()}, {os.cpu_count()} cores.\n")

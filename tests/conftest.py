@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Protocol
 
@@ -19,6 +21,10 @@ settings.register_profile("ci", derandomize=True, deadline=None, database=None, 
 # For a long search by hand: uv run pytest --hypothesis-profile=explore
 settings.register_profile("explore", max_examples=10_000, deadline=timedelta(seconds=10))
 settings.load_profile("ci")
+
+
+# Programs that tests run and that no Python package brings, with Debian's package of each; .ci/run installs them.
+PROGRAMS = {"openssl": "openssl", "ssh-keygen": "openssh-client", "strace": "strace"}
 
 
 class Count(Protocol):
@@ -50,6 +56,29 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=slow)
         items[:] = [item for item in items if not item.get_closest_marker("slow")]
     config.stash[_left_out] = len(slow)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, None, None]:
+    with _skipped_without_programs():
+        yield
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
+    with _skipped_without_programs():
+        yield
+
+
+@contextmanager
+def _skipped_without_programs() -> Iterator[None]:
+    """Skip a test that needs a program of the system which is not there: `uv run pytest` needs nothing but Python and uv."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        if error.filename in PROGRAMS:
+            pytest.skip(f"{error.filename} is not installed; on Debian: apt-get install {PROGRAMS[error.filename]}")
+        raise
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +15,28 @@ import pytest
 from securekit._primitives.aead import KcXaes256Gcm
 from securekit._primitives.hkdf import hmac_sha256
 from securekit._wire.pae import ContextEncoder, encode_context
-from securekit.exceptions import DecryptionError, FormatError, KeyNotFoundError, KeyStateError, KeyStoreError, WrapperDeniedError
+from securekit.envelope import Envelope
+from securekit.envelope._header import DataKey, payload_context
+from securekit.envelope._slots import find_slots
+from securekit.envelope._source import FileSource
+from securekit.exceptions import (
+    DecryptionError,
+    EnvelopeError,
+    FormatError,
+    KeyNotFoundError,
+    KeyStateError,
+    KeyStoreError,
+    WrapperDeniedError,
+)
 from securekit.keyring import Keyring, KeyringWrapper, MemoryKeyStore, from_text, to_text
 from securekit.keyring._document import KeyringDocument, KeyringSecret, KeyState, KeyVersion
 from securekit.keyring._record import RecordKey
 from securekit.keyring._unlocking import Opened
 from securekit.wrappers import CertificateWrapper, KeyWrapper, LocalWrapper, PassphraseWrapper, WrappedKey
+from securekit.wrappers._post_quantum import PostQuantumWrapper
 from securekit.wrappers._protocol import seal_package
 from tests.conftest import Count
+from tests.envelope.parts import Pipe
 from tests.vectors.golden import generate, reference
 
 GOLDEN = Path(__file__).parent / "vectors" / "golden"
@@ -28,12 +44,13 @@ EXPECTED: dict[str, type[Exception]] = {
     "caller error": ValueError,
     "decryption error": DecryptionError,
     "denied": WrapperDeniedError,
+    "disagreement": EnvelopeError,
     "format error": FormatError,
     "key not found": KeyNotFoundError,
     "key state error": KeyStateError,
     "refused": KeyStoreError,
 }
-FOLDERS = ("record", "wrapped-key", "keyring")
+FOLDERS = ("record", "wrapped-key", "keyring", "envelope")
 
 
 def files(folder: str) -> list[Any]:
@@ -103,8 +120,39 @@ def test_a_golden_keyring_is_judged_as_it_says(scenario: dict[str, Any], count: 
                 assert open_with(opener, recover=True) == scenario["keys"]
         secret, sealed = KeyringSecret(bytes.fromhex(scenario["secret"])), KeyringDocument.decode(data)
         assert sealed.document.encode(secret) == data
-        assert hmac_sha256(bytes.fromhex(scenario["mac_key"]), sealed.body) == sealed.mac
+        assert hmac_sha256(bytes.fromhex(scenario["mac_key"]), sealed._body) == sealed._mac
         assert KcXaes256Gcm(bytes.fromhex(scenario["keys_key"])).decrypt(secret._cipher.encrypt(b"x", b""), b"") == b"x"
+
+
+@pytest.mark.parametrize("scenario", files("envelope"))
+def test_a_golden_envelope_is_judged_as_it_says(scenario: dict[str, Any], count: Count) -> None:
+    """An envelope opens, whole and as a file and a pipe, with each of its KEKs; or is refused with the one error named."""
+    sealed, context = bytes.fromhex(scenario["sealed"]), scenario["context"]
+    is_stream = not sealed.startswith(b"sk-envelope/1\n\x00")  # a message is opened whole, and not as a file
+
+    def is_right(plaintext: bytes) -> bool:
+        return plaintext == bytes.fromhex(scenario["plaintext"])
+
+    for opener in scenario["openers"]:
+        envelope = Envelope(wrapper_of(opener))
+        judge(scenario, partial(envelope.decrypt, sealed, context=context), count, is_right)
+        for source in (io.BytesIO(sealed), Pipe(sealed)) if is_stream else ():
+            judge(scenario, partial(read_whole, envelope, source, context), count, is_right)
+    if scenario["expect"] == "success":
+        key = DataKey(bytes.fromhex(scenario["data_key"]))
+        for slot in find_slots(FileSource(io.BytesIO(sealed)).read_at):
+            if slot.found and slot.found.mac == key.header_mac(slot.found.body):
+                found = slot.found.header
+                assert found.seal(key) == sealed[slot.offset :][: slot.found.size]
+                assert found.message_id.hex() == scenario["message_id"]
+                assert payload_context(found, context).hex() == scenario["payload_context"]
+                assert key.payload_key(found.flags).hex() == scenario["payload_key"]
+
+
+def read_whole(envelope: Envelope, source: Any, context: dict[str, str]) -> bytes:
+    """Return all that a reader gives."""
+    with envelope.open_reader(source, context=context) as reader:
+        return reader.read()
 
 
 def judge(scenario: dict[str, Any], open_it: Callable[[], Any], count: Count, is_right: Callable[[Any], bool]) -> None:
@@ -150,6 +198,8 @@ def wrapper_of(kek: dict[str, Any]) -> KeyWrapper:
         return PassphraseWrapper(kek["passphrase"], label=kek["label"])
     if "private_key" in kek:
         return CertificateWrapper.from_pem(key=kek["private_key"].encode())
+    if "seed" in kek:
+        return PostQuantumWrapper(seed=bytes.fromhex(kek["seed"]))
     state = kek.get("parent_state", "primary")
     return KeyringWrapper(ring_with(kek["parent_path"], kek["parent_key_id"], bytes.fromhex(kek["parent_key"]), state))
 

@@ -87,6 +87,16 @@ def test_a_disk_that_is_not_mounted_is_not_an_empty_store(tmp_path: Path) -> Non
     ring.encrypt(b"x", context={})
 
 
+def test_a_missing_document_is_a_no(tmp_path: Path) -> None:
+    """Where the directory is there and the document is not, the keyring is gone, and memory does not serve on."""
+    ring = _open(tmp_path).keyring(PATH, create=True)
+    _document(tmp_path).unlink()
+    with pytest.raises(KeyNotFoundError, match="is gone"):
+        ring.refresh()
+    with pytest.raises(KeyNotFoundError):
+        ring.encrypt(b"x", context={})
+
+
 def test_a_store_that_cannot_be_listed_is_not_an_empty_one(tmp_path: Path) -> None:
     """Listing says what the operating system says; only a root that is not there yet holds no keyrings."""
     (tmp_path / "file").touch()
@@ -330,29 +340,26 @@ def test_a_lock_that_is_held_for_too_long_is_an_error(tmp_path: Path) -> None:
     assert _descriptors() == descriptors
 
 
-def test_a_lock_that_went_with_its_keyring_is_made_anew(tmp_path: Path) -> None:
-    """Who waited for the lock of a keyring that was deleted meanwhile takes the lock that everybody else will take."""
+@pytest.mark.parametrize("made_anew", [False, True])
+def test_a_lock_that_went_with_its_keyring_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made_anew: bool) -> None:
+    """Who opened the lock file of a keyring that is then deleted takes the file that everybody else will take."""
     store = _open(tmp_path)
     store.keyring(PATH, create=True)
-    store.keyring("eu/acme/other", create=True)  # so that the directory stays
-    waiting = FileStorage(tmp_path)
-    taken = threading.Event()
+    lock = tmp_path / f"{PATH}@keyring.lock"
+    real, deletions = fcntl.flock, [lock]
 
-    def wait() -> None:
-        with waiting.lock(PATH):
-            taken.set()
+    def delete_first(descriptor: int, operation: int) -> None:
+        for name in deletions:
+            name.unlink()
+            if made_anew:
+                name.touch(mode=0o600)
+        deletions.clear()
+        real(descriptor, operation)
 
-    thread = threading.Thread(target=wait)
-    with store._storage.lock(PATH):
-        thread.start()
-        time.sleep(0.1)
-        lock = tmp_path / f"{PATH}@keyring.lock"
-        lock.unlink()
-        lock.touch(mode=0o600)
-    thread.join(10)
-    assert taken.is_set()
+    monkeypatch.setattr(fcntl, "flock", delete_first)
     with store._storage.lock(PATH), pytest.raises(KeyStoreUnavailableError), FileStorage(tmp_path, lock_timeout=0).lock(PATH):
         pass
+    assert not deletions
 
 
 def test_a_lock_that_cannot_be_taken_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

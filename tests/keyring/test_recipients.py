@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from securekit.exceptions import (
+    DecryptionError,
     FormatError,
     KeyNotFoundError,
     KeyStateError,
@@ -32,6 +33,7 @@ from tests.keyring.parts import (
     document,
     escrow,
     local,
+    open_keyring,
     refusal,
     storage_with,
     store_on,
@@ -366,7 +368,7 @@ def test_a_document_that_would_be_too_large_is_not_written() -> None:
     keys = [version(number, KeyState.PRIMARY if number == 1 else KeyState.ACTIVE) for number in range(1, 4097)]
     storage = storage_with(data := document(keys=keys))
     about = {str(number): "\U0001f600" * 512 for number in range(8)}
-    wordy = [Wordy(key_ref=str(number), about=about) for number in range(62)]
+    wordy = [Wordy(key_ref=str(number), about=about) for number in range(63)]
     with pytest.raises(FormatError, match=r"would have \d{7} bytes; at most 2097152 are read"):
         store_on(storage).rewrap([LOCAL, *wordy])
     assert storage._documents[PATH] == data
@@ -409,3 +411,25 @@ def test_a_storage_that_fails_in_a_rewrap_loses_nothing() -> None:
             return
         assert error is KeyStoreUnavailableError
     pytest.fail("a rewrap makes fewer than ten calls")
+
+
+def test_a_new_passphrase_takes_the_place_of_the_old_one() -> None:
+    """Rewrapped to another passphrase of the same label, a keyring opens with it, and no longer with the old one."""
+    old, new = PassphraseWrapper("correct horse battery staple"), PassphraseWrapper("incorrect horse battery staple")
+    store = store_on(MemoryStorage(), wrapper=old)
+    store.keyring(PATH, create=True)
+
+    assert store.rewrap(new, dry_run=True) == [PATH]
+    assert store.rewrap(new) == [PATH]
+
+    document = store._storage.read(PATH) or b""
+    assert open_keyring(document, wrapper=new).path == PATH
+    with pytest.raises(DecryptionError):
+        open_keyring(document, wrapper=old)
+    assert store.rewrap(new) == []
+
+
+def test_escrow_is_not_asked_whether_it_is_the_same() -> None:
+    """A certificate's name is its public key; the private key, where it is at hand, opens what was wrapped to it."""
+    _, store = _store([A, CERT])
+    assert store.rewrap([A, certificate()]) == store.rewrap([local(0), escrow()]) == []

@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import re
 import signal
+import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -18,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from securekit._wire import atomic
-from securekit._wire.atomic import sync_directory, write_atomic, write_new
+from securekit._wire.atomic import atomic_writer, sync_directory, write_atomic, write_new
 from tests.conftest import Count
 
 OLD, NEW = b"old" * 5000, b"new" * 7000
@@ -444,3 +445,61 @@ def test_a_writer_killed_at_any_system_call_leaves_the_old_or_the_new(tmp_path: 
         assert _names(directory) == ["file"]
         assert target.stat().st_nlink == 1
     count("system calls of a file write killed at", len(calls))
+
+
+# ------------------------------------------------------------------------------------------------ a file that is written bit by bit
+
+
+@pytest.fixture(params=["unnamed", "named"])
+def either_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """With O_TMPFILE, and where the system has none."""
+    if request.param == "named":
+        monkeypatch.delattr(os, "O_TMPFILE")
+    return str(request.param)
+
+
+def test_a_file_written_bit_by_bit_appears_when_it_is_complete(tmp_path: Path, either_way: str) -> None:
+    """Until the block ends the old file stands, and afterwards nothing but the new one, of mode 0600."""
+    target = tmp_path / "file"
+    target.write_bytes(OLD)
+    with atomic_writer(target) as file:
+        file.write(NEW[:3])
+        file.flush()
+        assert target.read_bytes() == OLD
+        assert _names(tmp_path) == ["file"] or either_way == "named"
+        file.write(NEW[3:])
+    assert target.read_bytes() == NEW
+    assert stat.S_IMODE(target.stat().st_mode) == 0o600
+    assert _names(tmp_path) == ["file"]
+
+
+@pytest.mark.usefixtures("either_way")
+def test_an_exception_while_a_file_is_written_changes_nothing(tmp_path: Path) -> None:
+    """The old file stands, and nothing is left beside it."""
+    target = tmp_path / "file"
+    target.write_bytes(OLD)
+
+    def write() -> None:
+        with atomic_writer(target) as file:
+            file.write(NEW)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        write()
+    assert target.read_bytes() == OLD
+    assert _names(tmp_path) == ["file"]
+
+
+@pytest.mark.usefixtures("either_way")
+@pytest.mark.parametrize("call", ["open", "fsync", "link", "rename"])
+def test_a_failing_disk_while_a_file_is_written_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+    """The error is the system's, the old file stands, nothing is left beside it, and a retry works."""
+    target = tmp_path / "file"
+    target.write_bytes(OLD)
+    with _failing(monkeypatch, call, errno.ENOSPC, sticky=False), pytest.raises(OSError, match="No space"), atomic_writer(target) as file:
+        file.write(NEW)
+    assert target.read_bytes() == OLD
+    assert _names(tmp_path) == ["file"]
+    with atomic_writer(target) as file:
+        file.write(NEW)
+    assert target.read_bytes() == NEW

@@ -238,10 +238,12 @@ def _envelope(wrappers: list[KeyWrapper], *, allow_classical: bool) -> Envelope:
 
 
 def _keyring_wrappers(open_store: OpenStore, paths: tuple[str, ...]) -> list[KeyWrapper]:
+    if not paths:
+        return []
     from securekit.keyring import KeyringWrapper
 
-    store = open_store() if paths else None
-    return [KeyringWrapper(store.keyring(path)) for path in paths if store]
+    store = open_store()
+    return [KeyringWrapper(store.keyring(path)) for path in paths]
 
 
 def _one_keyring(paths: tuple[str, ...]) -> str:

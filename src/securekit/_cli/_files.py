@@ -8,7 +8,6 @@ import os
 import stat
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -201,6 +200,8 @@ def parse_range(text: str | None) -> tuple[int, int | None] | None:
 
 def for_each(files: Sequence[Path], change: Callable[[Path], object], *, workers: int) -> None:
     """Call ``change`` for every file, also after one has failed; then end with the exit code that fits."""
+    from concurrent.futures import ThreadPoolExecutor
+
     failures: list[int] = []
 
     def attempt(path: Path) -> None:

@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from hmac import compare_digest
+from io import BytesIO
 from itertools import islice
 from struct import Struct
 from typing import TYPE_CHECKING, cast
@@ -119,6 +120,8 @@ class KcXaes256Gcm(Secretive):
         before, base, gcm, budget, token = self._head
         if len(plaintext) > UNIT_SIZE or token is not process.token or next(budget, None) is None:
             before, base, gcm, _, _ = self._take_units(len(plaintext))
+            if len(plaintext) > UNIT_SIZE:
+                return self._encrypt_large(before, base, gcm, plaintext, associated_data)
         tail = random_bytes(12)
         commitment = self._ecb((_from_bytes(tail) * _TAILS ^ base).to_bytes(32))
         return b"".join((before, tail, commitment, gcm.encrypt(tail, plaintext, associated_data)))
@@ -148,7 +151,8 @@ class KcXaes256Gcm(Secretive):
         if known is None:
             gcm = self._remember(start, base, gcm)
         try:
-            return gcm.decrypt(tail, message[self._body], associated_data)  # type: ignore[union-attr]
+            body = message[self._body] if len(message) <= UNIT_SIZE else memoryview(message)[self._body]  # a copy of a few bytes is faster
+            return gcm.decrypt(tail, body, associated_data)  # type: ignore[union-attr]
         except InvalidTag:
             pass
         raise DecryptionError
@@ -167,6 +171,16 @@ class KcXaes256Gcm(Secretive):
     def units_used(self) -> int:
         """How many units this object has spent on encryption: one per message, one per further started 64 KiB."""
         return self._heads_drawn * HEAD_BUDGET - self._head[3].__length_hint__()  # type: ignore[attr-defined,no-any-return]
+
+    def _encrypt_large(self, before: bytes, base: int, gcm: AESGCM, plaintext: bytes, associated_data: bytes) -> bytes:
+        """Do `encrypt` in one buffer: for a long message, joining its parts would take half as long as encrypting it."""
+        tail = random_bytes(12)
+        start = before + tail + self._ecb((_from_bytes(tail) * _TAILS ^ base).to_bytes(32))
+        whole = BytesIO(bytes(len(start) + len(plaintext) + TAG_SIZE))
+        with whole.getbuffer() as buffer:
+            buffer[: len(start)] = start
+            gcm.encrypt_into(tail, plaintext, associated_data, buffer[len(start) :])
+        return whole.getvalue()  # the buffer itself, and no copy of it
 
     def _encrypt_with(self, nonce: bytes, plaintext: bytes, associated_data: bytes) -> bytes:
         """Encrypt under a given nonce: for known answers alone, so that no public way to choose a nonce exists."""

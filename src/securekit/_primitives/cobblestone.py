@@ -60,6 +60,9 @@ class ChunkOpener(Secretive):
     __slots__ = ("_base_nonce", "_cipher")
 
     def __init__(self, key: bytes, context: bytes, header: bytes) -> None:
+        if len(key) != _KEY_SIZE:
+            message = f"a key has {_KEY_SIZE} bytes, not {len(key)}"
+            raise ValueError(message)
         salt, commitment = header[:SALT_SIZE], header[SALT_SIZE:]
         derived = hkdf_expand(key, _LABEL + salt + context, size=_KEY_SIZE + _NONCE_SIZE + COMMITMENT_SIZE, digest="sha512")
         if len(header) != HEADER_SIZE or not hmac.compare_digest(derived[_KEY_SIZE + _NONCE_SIZE :], commitment):
@@ -79,14 +82,35 @@ class ChunkOpener(Secretive):
             pass
         raise DecryptionError
 
-    def open_into(self, number: int, chunk: Buffer, target: memoryview) -> None:
-        """Write the plaintext of chunk ``number`` into ``target``, which has exactly its size; zeros if it is not authentic.
+    def open_run(self, number: int, sealed: memoryview) -> list[bytes]:
+        """Return the plaintexts of full chunks that follow each other, from chunk ``number`` on.
 
         Raises:
-            securekit.exceptions.DecryptionError: It is not that chunk of this message.
+            securekit.exceptions.DecryptionError: They are not these chunks of this message.
         """
+        base, decrypt = self._base_nonce, self._cipher.decrypt
         try:
-            self._cipher.decrypt_into(self._nonce(number), chunk, None, target)
+            return [
+                decrypt((base ^ (number + at // SEALED_CHUNK_SIZE)).to_bytes(_NONCE_SIZE), sealed[at : at + SEALED_CHUNK_SIZE], None)
+                for at in range(0, len(sealed), SEALED_CHUNK_SIZE)
+            ]
+        except InvalidTag:
+            pass
+        raise DecryptionError
+
+    def open_run_into(self, number: int, sealed: memoryview, target: memoryview) -> None:
+        """Write the plaintexts of full chunks that follow each other into ``target``, which has exactly their size.
+
+        Raises:
+            securekit.exceptions.DecryptionError: They are not these chunks of this message; ``target`` is zeros.
+        """
+        base, decrypt_into, place = self._base_nonce, self._cipher.decrypt_into, 0
+        try:
+            for at in range(0, len(sealed), SEALED_CHUNK_SIZE):
+                nonce = (base ^ number).to_bytes(_NONCE_SIZE)
+                decrypt_into(nonce, sealed[at : at + SEALED_CHUNK_SIZE], None, target[place : place + CHUNK_SIZE])
+                number += 1
+                place += CHUNK_SIZE
         except InvalidTag:
             target[:] = bytes(len(target))  # whatever the cipher has written before it saw the tag
         else:

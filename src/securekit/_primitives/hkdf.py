@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import hmac
 
-__all__ = ["HASH_SIZE", "hkdf", "hkdf_expand", "hmac_sha256"]
+__all__ = ["HASH_SIZE", "hkdf", "hkdf_expand", "hkdf_extract", "hmac_sha256"]
 
 HASH_SIZE = 32  # bytes, SHA-256
 _MAX_OUTPUT = 255 * HASH_SIZE  # bytes, RFC 5869 section 2.3
@@ -29,7 +29,12 @@ def hkdf(key: bytes, info: str | bytes, *, size: int = HASH_SIZE, salt: bytes = 
         message = f"HKDF gives 1 to {_MAX_OUTPUT} bytes, not {size}"
         raise ValueError(message)
     label = info.encode() if isinstance(info, str) else info
-    return hkdf_expand(hmac.digest(salt or bytes(HASH_SIZE), key, "sha256"), label, size=size)
+    return hkdf_expand(hkdf_extract(key, salt=salt), label, size=size)
+
+
+def hkdf_extract(key: bytes, *, salt: bytes = b"") -> bytes:
+    """Return the 32 bytes of the first step of HKDF-SHA-256 (RFC 5869, section 2.2): for several labels, it is done once."""
+    return hmac.digest(salt or bytes(HASH_SIZE), key, "sha256")
 
 
 def hkdf_expand(key: bytes, info: bytes, *, size: int, digest: str = "sha256") -> bytes:

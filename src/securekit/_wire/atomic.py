@@ -63,8 +63,13 @@ def atomic_writer(path: str | os.PathLike[str], *, mode: int = 0o600, buffering:
             with locked(directory, target.parent):
                 with suppress(FileNotFoundError):
                     os.unlink(temporary, dir_fd=directory)
-                os.link(source(file.fileno()), temporary, src_dir_fd=directory, dst_dir_fd=directory, follow_symlinks=True)
-                os.rename(temporary, target.name, src_dir_fd=directory, dst_dir_fd=directory)
+                try:
+                    os.link(source(file.fileno()), temporary, src_dir_fd=directory, dst_dir_fd=directory, follow_symlinks=True)
+                    os.rename(temporary, target.name, src_dir_fd=directory, dst_dir_fd=directory)
+                except BaseException:
+                    with suppress(OSError):  # it was not made, or the next writer removes it
+                        os.unlink(temporary, dir_fd=directory)
+                    raise
         os.fsync(directory)
 
 
@@ -104,8 +109,8 @@ def _opened(path: str | Path, flags: int, mode: int = 0, *, directory: int | Non
 
 
 @contextmanager
-def locked(descriptor: int, name: Path) -> Iterator[None]:
-    """Hold ``flock`` on ``descriptor``, which is open for ``name``.
+def locked(descriptor: int, name: Path, *, shared: bool = False) -> Iterator[None]:
+    """Hold ``flock`` on ``descriptor``, which is open for ``name``: alone, or with others who only read.
 
     Raises:
         BlockingIOError: Another process holds it for longer than 30 seconds.
@@ -113,7 +118,7 @@ def locked(descriptor: int, name: Path) -> Iterator[None]:
     deadline = time.monotonic() + _LOCK_TIMEOUT
     while True:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
             break
         except BlockingIOError:
             if time.monotonic() >= deadline:
@@ -168,13 +173,15 @@ def _unnamed(directory: int, name: str, mode: int, buffering: int) -> Iterator[t
         with os.fdopen(descriptor, "w+b", buffering) as file:
             yield file, "/proc/self/fd/{}".format
         return
-    own = f".{name}.{os.getpid()}-{get_ident()}.tmp"
+    process = os.getpid()
+    own = f".{name}.{process}-{get_ident()}.tmp"
     descriptor = os.open(own, _NEW, mode, dir_fd=directory)
     try:
         with os.fdopen(descriptor, "wb", buffering) as file:
             yield file, lambda _: own
     finally:
-        os.unlink(own, dir_fd=directory)
+        if os.getpid() == process:  # a forked child that ends has this block open, too, and the file is not its own
+            os.unlink(own, dir_fd=directory)
 
 
 def _fill(descriptor: int, data: bytes) -> None:

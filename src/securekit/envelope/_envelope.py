@@ -13,7 +13,7 @@ from securekit._primitives.rng import random_bytes
 from securekit.exceptions import EnvelopeError, FormatError
 from securekit.secret import Secretive
 from securekit.wrappers import KeyWrapper
-from securekit.wrappers._recipients import Report, check_mixture, unwrap_first, wrap_to_each
+from securekit.wrappers._recipients import MAX_RECIPIENTS, Report, check_mixture, unwrap_first, wrap_to_each
 
 from ._header import MESSAGE, MESSAGE_ID_SIZE, STREAM, DataKey, Header, SealedHeader, payload_context, read_header
 
@@ -106,8 +106,11 @@ class Envelope(Secretive):
         if not isinstance(sealed, bytes):
             message = f"a sealed message is bytes, not {type(sealed).__name__}"
             raise TypeError(message)
-        found = read_header(io.BytesIO(sealed).read)
-        if found.header.flags & STREAM:
+        try:
+            found = read_header(io.BytesIO(sealed).read)
+        except FormatError:  # of two headers, the second one may be good
+            found = None
+        if found is None or found.header.flags & STREAM:
             with self.open_reader(io.BytesIO(sealed), context=context) as reader:
                 return reader.read()
         key = self.open_header(found)
@@ -218,6 +221,7 @@ class Envelope(Secretive):
 
         def accept(value: bytes) -> DataKey:
             key = DataKey(value)
+            del value  # error trackers show the variables of a frame that raises
             found.authenticate(key)
             return key
 
@@ -241,9 +245,18 @@ class Envelope(Secretive):
         from securekit.wrappers._exchange import plan_recipients
 
         chosen = tuple(wrappers) if wrappers is not None else self._wrappers
+        if not 1 <= len(chosen) <= MAX_RECIPIENTS:
+            message = f"1 to {MAX_RECIPIENTS} wrappers are needed, not {len(chosen)}"
+            raise ValueError(message)
         dropped = {item if isinstance(item, str) else item.key_ref for item in drop}
         plan = plan_recipients(
-            header.recipients, chosen, name="the sealed message", own=self._openers, dropped=dropped, error=EnvelopeError
+            header.recipients,
+            chosen,
+            binding=header.binding,
+            name="the sealed message",
+            own=self._openers,
+            dropped=dropped,
+            error=EnvelopeError,
         )
         if not plan.changes:
             return None

@@ -16,7 +16,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from securekit._primitives.hkdf import hkdf, hmac_sha256
+from securekit._primitives.aead import KEY_SIZE
+from securekit._primitives.hkdf import hkdf_expand, hkdf_extract, hmac_sha256
 from securekit._wire.pae import encode_context, pae
 from securekit.exceptions import DecryptionError, FormatError
 from securekit.secret import Secretive
@@ -113,18 +114,19 @@ class SealedHeader:
 class DataKey(Secretive):
     """The 32 bytes that recipients unwrap: they authenticate the header and encrypt the payload."""
 
-    __slots__ = ("_value",)
+    __slots__ = ("_extracted", "_value")
 
     def __init__(self, value: bytes) -> None:
         self._value = value
+        self._extracted = hkdf_extract(value)
 
     def header_mac(self, body: bytes) -> bytes:
         """Return the HMAC-SHA-256 of a header without its MAC."""
-        return hmac_sha256(hkdf(self._value, "securekit/envelope/1 header"), body)
+        return hmac_sha256(hkdf_expand(self._extracted, b"securekit/envelope/1 header", size=KEY_SIZE), body)
 
     def payload_key(self, flags: int) -> bytes:
         """Return the 32-byte key of the payload."""
-        return hkdf(self._value, _payload_label(flags))
+        return hkdf_expand(self._extracted, _payload_label(flags).encode(), size=KEY_SIZE)
 
     def reveal(self) -> bytes:
         """Return the 32 bytes, to be wrapped."""
@@ -174,17 +176,22 @@ def _payload_label(flags: int) -> str:
 
 
 def _encode_recipient(wrapped: WrappedKey) -> bytes:
+    """Return the one encoding. What a wrapper gave is checked as a reader will: a header that nobody can read is not written."""
     about = sorted((name.encode(), text.encode()) for name, text in wrapped.about.items())
-    encoded = b"".join(
-        [
-            _short(wrapped.wrapper.encode()),
-            _long(wrapped.key_ref.encode()),
-            _long(wrapped.ciphertext),
-            bytes([len(about)]),
-            *(_short(name) + _long(text) for name, text in about),
-        ]
-    )
+    try:
+        encoded = b"".join(
+            [
+                _short(wrapped.wrapper.encode()),
+                _long(wrapped.key_ref.encode()),
+                _long(wrapped.ciphertext),
+                bytes([len(about)]),
+                *(_short(name) + _long(text) for name, text in about),
+            ]
+        )
+    except (OverflowError, ValueError):
+        encoded = b""
     _expect(len(encoded) <= MAX_RECIPIENT_SIZE - 2, "would have a recipient out of bounds")
+    _decode_recipient(encoded)
     return _long(encoded)
 
 

@@ -13,10 +13,10 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, BinaryIO
 
 from securekit._primitives.cobblestone import CHUNK_SIZE, HEADER_SIZE, MAX_CHUNKS, SEALED_CHUNK_SIZE, TAG_SIZE, ChunkOpener
-from securekit.exceptions import DecryptionError, FormatError
+from securekit.exceptions import DecryptionError, FormatError, SecureKitError
 
-from ._header import STREAM, DataKey, Header, payload_context, read_header
-from ._slots import open_slots
+from ._header import STREAM, Header, payload_context
+from ._slots import Opened, open_slots
 from ._source import FileSource, PathSource, PipeSource, Source
 
 if TYPE_CHECKING:
@@ -33,17 +33,17 @@ class SealedReader(io.BufferedIOBase):
     def __init__(self, envelope: Envelope, source: str | os.PathLike[str] | BinaryIO, *, context: Mapping[str, str]) -> None:
         self._source = _open(source)
         try:
+            opened = _open_header(envelope, self._source)
+            header = opened.found.header
+            _check_stream(header)
             if isinstance(self._source, PipeSource):
-                header, key = _skip_to_payload(envelope, self._source)
+                self._source.skip(opened.payload)
                 stream_header = self._source.take(HEADER_SIZE)
                 self._chunks: _Chunks | _Pipe = _Pipe(self._source)
             else:
-                opened = open_slots(envelope, self._source.read_at)
-                header, key = opened.found.header, opened.key
                 stream_header = self._source.read_at(opened.payload, HEADER_SIZE)
                 self._chunks = _Chunks(self._source, opened.payload + HEADER_SIZE)
-            _check_stream(header)
-            self._opener = ChunkOpener(key.payload_key(STREAM), payload_context(header, context), stream_header)
+            self._opener = ChunkOpener(opened.key.payload_key(STREAM), payload_context(header, context), stream_header)
         except BaseException:
             self._source.close()
             raise
@@ -69,12 +69,11 @@ class SealedReader(io.BufferedIOBase):
         done = 0
         while done < len(target):
             number, skip = divmod(self._position, CHUNK_SIZE)
-            whole = self._whole_chunks(number, len(target) - done) if not skip else []
-            for offset, sealed in enumerate(whole):
-                self._opener.open_into(number + offset, sealed, target[done : done + CHUNK_SIZE])
-                done += CHUNK_SIZE
-                self._position += CHUNK_SIZE
-            if whole:
+            if not skip and (run := self._run(number, len(target) - done)):
+                size = len(run) // SEALED_CHUNK_SIZE * CHUNK_SIZE
+                self._opener.open_run_into(number, run, target[done : done + size])
+                done += size
+                self._position += size
                 continue
             piece = self._chunk(number)[skip : skip + len(target) - done]
             if not piece:
@@ -100,8 +99,10 @@ class SealedReader(io.BufferedIOBase):
         if not self.seekable():
             message = "a pipe cannot be sought in"
             raise io.UnsupportedOperation(message)
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position}.get(whence)
-        place = (self._size() if base is None else base) + offset
+        if whence not in {os.SEEK_SET, os.SEEK_CUR, os.SEEK_END}:
+            message = f"whence is 0, 1 or 2, not {whence}"
+            raise ValueError(message)
+        place = offset + (self._size() if whence == os.SEEK_END else self._position if whence == os.SEEK_CUR else 0)
         if place < 0:
             message = f"negative seek position {place}"
             raise ValueError(message)
@@ -110,6 +111,7 @@ class SealedReader(io.BufferedIOBase):
 
     def tell(self) -> int:
         """Return the position in the data."""
+        self._check()
         return self._position
 
     def readable(self) -> bool:
@@ -122,7 +124,7 @@ class SealedReader(io.BufferedIOBase):
 
     def close(self) -> None:
         """Close the file, if it was opened by its path."""
-        if not self.closed:
+        if hasattr(self, "_source"):  # it could be opened
             self._source.close()
         super().close()
 
@@ -139,12 +141,11 @@ class SealedReader(io.BufferedIOBase):
         left = size
         while left is None or left > 0:
             number, skip = divmod(self._position, CHUNK_SIZE)
-            whole = self._whole_chunks(number, _CHUNKS_AT_ONCE * CHUNK_SIZE if left is None else left) if not skip else []
-            for offset, sealed in enumerate(whole):
-                yield self._opener.open(number + offset, sealed)
-                self._position += CHUNK_SIZE
-            if whole:
-                left = None if left is None else left - len(whole) * CHUNK_SIZE
+            if not skip and (run := self._run(number, _CHUNKS_AT_ONCE * CHUNK_SIZE if left is None else left)):
+                pieces = self._opener.open_run(number, run)
+                yield from pieces
+                self._position += len(pieces) * CHUNK_SIZE
+                left = None if left is None else left - len(pieces) * CHUNK_SIZE
                 continue
             chunk = self._chunk(number)
             piece = chunk[skip:] if left is None else chunk[skip : skip + left]
@@ -154,12 +155,12 @@ class SealedReader(io.BufferedIOBase):
             self._position += len(piece)
             left = None if left is None else left - len(piece)
 
-    def _whole_chunks(self, number: int, size: int) -> list[memoryview]:
-        """Return sealed chunks from ``number`` on that are full, and whose plaintext fits into ``size`` bytes."""
+    def _run(self, number: int, size: int) -> memoryview | None:
+        """Return the full sealed chunks from ``number`` on whose plaintext fits into ``size`` bytes; valid until the next call."""
         wanted = min(size // CHUNK_SIZE, _CHUNKS_AT_ONCE)
         if number == self._number or wanted < 2:  # noqa: PLR2004 - one chunk alone may as well be kept
-            return []
-        return self._chunks.full(number, wanted)
+            return None
+        return self._chunks.run(number, wanted)
 
     def _chunk(self, number: int) -> bytes:
         """Return the plaintext of chunk ``number``, and keep it; nothing behind the end."""
@@ -187,16 +188,20 @@ class _Chunks:
     def __init__(self, source: Source, begin: int) -> None:
         self._source = source
         self._begin = begin
+        self._buffer = memoryview(b"")
         self.last, self._last_size = divmod(max(0, source.size - begin), SEALED_CHUNK_SIZE)
 
-    def full(self, number: int, wanted: int) -> list[memoryview]:
-        count = min(wanted, self.last - number)
-        if count < 1:
-            return []
-        data = memoryview(self._source.read_at(self._begin + number * SEALED_CHUNK_SIZE, count * SEALED_CHUNK_SIZE))
-        if len(data) != count * SEALED_CHUNK_SIZE:  # the file shrinks
+    def run(self, number: int, wanted: int) -> memoryview | None:
+        """Return up to ``wanted`` full chunks from ``number`` on, in a buffer that the next call overwrites."""
+        size = min(wanted, self.last - number) * SEALED_CHUNK_SIZE
+        if size <= 0:
+            return None
+        if len(self._buffer) < size:
+            self._buffer = memoryview(bytearray(size))
+        run = self._buffer[:size]
+        if self._source.read_into(self._begin + number * SEALED_CHUNK_SIZE, run) != size:  # the file shrinks
             raise DecryptionError
-        return [data[at : at + SEALED_CHUNK_SIZE] for at in range(0, len(data), SEALED_CHUNK_SIZE)]
+        return run
 
     def one(self, number: int) -> tuple[bytes | None, bool]:
         """Return a sealed chunk, and whether it is the last one; None behind it."""
@@ -210,40 +215,44 @@ class _Chunks:
 
 
 class _Pipe:
-    """The sealed chunks of a pipe, one after the other."""
+    """The sealed chunks of a pipe, one after the other. A chunk that did not open is gone, and so is all behind it."""
 
     def __init__(self, source: PipeSource) -> None:
         self._source = source
-        self._rest: list[memoryview] = []
+        self._rest = memoryview(b"")
         self._next = 0
         self._ended = False
 
-    def full(self, number: int, wanted: int) -> list[memoryview]:
+    def run(self, number: int, wanted: int) -> memoryview | None:
+        """Return up to ``wanted`` full chunks, if number ``number`` comes next."""
+        if number != self._next:
+            return None
         self._fill()
-        count = min(wanted, sum(len(chunk) == SEALED_CHUNK_SIZE for chunk in self._rest))
-        taken, self._rest = self._rest[:count], self._rest[count:]
-        self._next = number + count
+        size = min(wanted, len(self._rest) // SEALED_CHUNK_SIZE) * SEALED_CHUNK_SIZE
+        if not size:
+            return None
+        self._next = number + size // SEALED_CHUNK_SIZE
+        return self._take(size)
+
+    def one(self, number: int) -> tuple[bytes, bool]:
+        """Return a sealed chunk, and whether it is the last one, which is short: nobody asks for one behind it."""
+        self._fill()
+        if number != self._next or number >= MAX_CHUNKS:
+            raise DecryptionError
+        chunk = self._take(SEALED_CHUNK_SIZE)
+        self._next = number + 1
+        if len(chunk) < TAG_SIZE:  # nothing at all: the last chunk is missing
+            raise DecryptionError
+        return bytes(chunk), len(chunk) < SEALED_CHUNK_SIZE
+
+    def _take(self, size: int) -> memoryview:
+        taken, self._rest = self._rest[:size], self._rest[size:]
         return taken
 
-    def one(self, number: int) -> tuple[bytes | None, bool]:
-        if self._ended and not self._rest and number >= self._next:
-            return None, False
-        self._fill()
-        if not self._rest:
-            raise DecryptionError  # the last chunk is missing
-        chunk = self._rest.pop(0)
-        self._next = number + 1
-        is_last = len(chunk) < SEALED_CHUNK_SIZE
-        if len(chunk) < TAG_SIZE or number >= MAX_CHUNKS:
-            raise DecryptionError
-        return bytes(chunk), is_last
-
     def _fill(self) -> None:
-        if self._rest or self._ended:
-            return
-        data = memoryview(self._source.take(_CHUNKS_AT_ONCE * SEALED_CHUNK_SIZE))
-        self._ended = len(data) < _CHUNKS_AT_ONCE * SEALED_CHUNK_SIZE
-        self._rest = [data[at : at + SEALED_CHUNK_SIZE] for at in range(0, len(data), SEALED_CHUNK_SIZE)]
+        if not self._rest and not self._ended:
+            self._rest = memoryview(self._source.take(_CHUNKS_AT_ONCE * SEALED_CHUNK_SIZE))
+            self._ended = len(self._rest) < _CHUNKS_AT_ONCE * SEALED_CHUNK_SIZE
 
 
 def _check_stream(header: Header) -> None:
@@ -258,19 +267,21 @@ def _open(source: str | os.PathLike[str] | BinaryIO) -> Source | PipeSource:
     return FileSource(source) if source.seekable() else PipeSource(source)
 
 
-def _skip_to_payload(envelope: Envelope, pipe: PipeSource) -> tuple[Header, DataKey]:
-    """Read the header, or both slots, from a pipe."""
-    begin = pipe.take
-    taken = bytearray()
+def _open_header(envelope: Envelope, source: Source | PipeSource) -> Opened:
+    """Open the header; of a file by its path once more, if its recipients were exchanged while it was read."""
+    if not isinstance(source, PathSource):
+        return open_slots(envelope, source.read_at)
+    seen: dict[tuple[int, int], bytes] = {}
 
-    def take(size: int) -> bytes:
-        data = begin(size)
-        taken.extend(data)
-        return data
+    def read_at(offset: int, size: int) -> bytes:
+        seen[offset, size] = source.read_at(offset, size)
+        return seen[offset, size]
 
-    found = read_header(take)
-    if not found.header.slot:
-        return found.header, envelope.open_header(found)
-    taken.extend(begin(2 * found.header.slot_size - len(taken)))
-    opened = open_slots(envelope, lambda offset, size: bytes(taken[offset : offset + size]))
-    return opened.found.header, opened.key
+    try:
+        return open_slots(envelope, read_at)
+    except SecureKitError as error:
+        failure = error
+    with source.unchanging():
+        if any(source.read_at(*place) != data for place, data in seen.items()):
+            return open_slots(envelope, source.read_at)
+    raise failure

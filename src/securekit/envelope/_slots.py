@@ -44,13 +44,18 @@ class Slot:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Opened:
-    """The header that counts, its data key, where the payload begins, and which slots hold exactly this header."""
+    """The header that counts, its data key, where the payload begins, and where in a file of two slots it stands."""
 
     found: SealedHeader
     key: DataKey
     payload: int
-    good: tuple[Slot, ...]
-    others: tuple[Slot, ...]
+    offsets: tuple[int, ...]
+
+    @property
+    def others(self) -> tuple[int, ...]:
+        """The offsets of slots that hold anything else."""
+        both = (0, self.found.header.slot_size) if self.found.header.slot else ()
+        return tuple(offset for offset in both if offset not in self.offsets)
 
 
 def find_slots(read_at: ReadAt) -> list[Slot]:
@@ -60,18 +65,17 @@ def find_slots(read_at: ReadAt) -> list[Slot]:
         securekit.exceptions.FormatError: There is no header at all.
     """
     first = _slot_at(read_at, 0, None)
-    if first.found is not None and not first.found.header.slot:
-        return [first]
-    exponents = [first.found.header.slot] if first.found else range(MIN_SLOT, MAX_SLOT + 1)
-    for exponent in exponents:
-        second = _slot_at(read_at, 1 << exponent, exponent)
-        if first.found or second.found:
-            return [first, second]
-    raise FormatError(first.fault)
+    if first.found:
+        slot = first.found.header.slot
+        return [first, _slot_at(read_at, 1 << slot, slot)] if slot else [first]
+    second = _search(read_at)
+    if second is None:
+        raise FormatError(first.fault)
+    return [first, second]
 
 
 def open_slots(envelope: Envelope, read_at: ReadAt) -> Opened:
-    """Return the header that counts.
+    """Return the header that counts. At most two headers are opened.
 
     Raises:
         securekit.exceptions.FormatError: There is no header at all.
@@ -79,32 +83,30 @@ def open_slots(envelope: Envelope, read_at: ReadAt) -> Opened:
         securekit.exceptions.SecureKitError: As `Envelope.decrypt`: no header opens.
     """
     slots = find_slots(read_at)
-    keys: dict[bytes, DataKey] = {}
+    valid: list[tuple[Slot, SealedHeader, DataKey]] = []
     failures: list[SecureKitError] = []
     for slot in slots:
-        if slot.found is None or slot.found.body + slot.found.mac in keys:
+        if slot.found is None:
+            continue
+        if valid and slot.found == valid[0][1]:
+            valid.append((slot, slot.found, valid[0][2]))
             continue
         try:
-            keys[slot.found.body + slot.found.mac] = envelope.open_header(slot.found)
+            valid.append((slot, slot.found, envelope.open_header(slot.found)))
         except SecureKitError as error:
             failures.append(error)
-    valid = [slot.found for slot in slots if slot.found and slot.found.body + slot.found.mac in keys]
+            if slot.offset == 0 and not (slots[1:] and slots[1].found) and (second := _search(read_at)):
+                slots.append(second)  # what the first header says of its slot's size may be what is wrong with it
     if not valid:
         raise failures[0]
-    best = max(valid, key=lambda found: found.header.generation)
-    for other in valid:
+    _, best, key = max(valid, key=lambda item: item[1].header.generation)
+    for _, other, _ in valid:
         same_file = (other.header.message_id, other.header.slot) == (best.header.message_id, best.header.slot)
         if not same_file or (other.header.generation == best.header.generation and other != best):
             message = "the two headers of the file disagree: one of them is from elsewhere; restore the file from a backup"
             raise EnvelopeError(message)
     payload = 2 * best.header.slot_size or best.size
-    return Opened(
-        best,
-        keys[best.body + best.mac],
-        payload,
-        good=tuple(slot for slot in slots if slot.found == best),
-        others=tuple(slot for slot in slots if slot.found != best),
-    )
+    return Opened(best, key, payload, tuple(slot.offset for slot, found, _ in valid if found == best))
 
 
 def rewrap_file(
@@ -132,8 +134,8 @@ def rewrap_file(
                 raise EnvelopeError(message)
             changed = envelope.exchanged(header, opened.key, wrappers=wrappers, drop=drop)
             if changed is None:
-                for slot in () if dry_run else opened.others:  # what an interrupted run has left
-                    _write(descriptor, slot.offset, opened.found.body + opened.found.mac, size)
+                for offset in () if dry_run else opened.others:  # what an interrupted run has left
+                    _write(descriptor, offset, opened.found.body + opened.found.mac, size)
                 return bool(opened.others)
             if header.generation == MAX_GENERATION:
                 message = f"{path} was rewrapped {MAX_GENERATION} times, the most a file can be: decrypt it and encrypt it anew"
@@ -146,8 +148,8 @@ def rewrap_file(
             if dry_run:
                 return True
             # First what does not count now, so that the header that does is there until the new one is.
-            for slot in (*opened.others, *reversed(opened.good)):
-                _write(descriptor, slot.offset, sealed, size)
+            for offset in (*opened.others, *reversed(opened.offsets)):
+                _write(descriptor, offset, sealed, size)
             return True
     finally:
         os.close(descriptor)
@@ -174,6 +176,12 @@ def _slot_at(read_at: ReadAt, offset: int, exponent: int | None) -> Slot:
     if header.slot and (rest < 0 or read_at(position, rest) != bytes(rest)):
         return Slot(offset, None, "the header of the sealed message is not padded with zeros to its slot's size")
     return Slot(offset, found)
+
+
+def _search(read_at: ReadAt) -> Slot | None:
+    """Return the second slot, wherever it is."""
+    slots = (_slot_at(read_at, 1 << exponent, exponent) for exponent in range(MIN_SLOT, MAX_SLOT + 1))
+    return next((slot for slot in slots if slot.found), None)
 
 
 def _check_payload(opened: Opened, read_at: ReadAt, context: Mapping[str, str] | None) -> None:

@@ -4,7 +4,11 @@
 from __future__ import annotations
 
 import os
+from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import BinaryIO
+
+from securekit._wire.atomic import locked
 
 __all__ = ["FileSource", "PathSource", "PipeSource", "Source"]
 
@@ -13,6 +17,7 @@ class PathSource:
     """A file by its path, read without a position of its own, so that threads and forks do not disturb each other."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._path = Path(path)
         self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         self.size = os.fstat(self._descriptor).st_size
 
@@ -25,6 +30,17 @@ class PathSource:
                 break
             data += more
         return data
+
+    def read_into(self, offset: int, buffer: memoryview) -> int:
+        """Fill ``buffer`` with the bytes at ``offset``; return how many there were."""
+        done = 0
+        while done < len(buffer) and (count := os.preadv(self._descriptor, [buffer[done:]], offset + done)):
+            done += count
+        return done
+
+    def unchanging(self) -> AbstractContextManager[None]:
+        """Keep everybody from exchanging the recipients meanwhile."""
+        return locked(self._descriptor, self._path, shared=True)
 
     def close(self) -> None:
         """Close the file."""
@@ -46,19 +62,40 @@ class FileSource:
         self._file.seek(self._begin + offset)
         return _read_fully(self._file, size)
 
+    def read_into(self, offset: int, buffer: memoryview) -> int:
+        """Fill ``buffer`` with the bytes at ``offset``; return how many there were."""
+        data = self.read_at(offset, len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
     def close(self) -> None:
         """Leave the file open: it is its owner's."""
 
 
 class PipeSource:
-    """A binary file that can only be read on. It is not closed here."""
+    """A binary file that can only be read on. What comes before the payload is kept until `skip`. It is not closed here."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
+        self._kept = bytearray()
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        """Return the bytes at ``offset``, having read no further; fewer at the end."""
+        self._kept += _read_fully(self._file, offset + size - len(self._kept))
+        return bytes(self._kept[offset : offset + size])
+
+    def skip(self, size: int) -> None:
+        """Let `take` begin behind the first ``size`` bytes."""
+        self.read_at(0, size)
+        del self._kept[:size]
 
     def take(self, size: int) -> bytes:
         """Return the next bytes; fewer at the end."""
-        return _read_fully(self._file, size)
+        if not self._kept:
+            return _read_fully(self._file, size)
+        kept = bytes(self._kept[:size])
+        del self._kept[:size]
+        return kept + _read_fully(self._file, size - len(kept))
 
     def close(self) -> None:
         """Leave the file open: it is its owner's."""

@@ -7,6 +7,7 @@ the writer, and never by a garbage collector, at the end of a process, or after 
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 from collections.abc import Mapping
@@ -38,6 +39,7 @@ class SealedWriter(io.BufferedIOBase):
         self._stack = ExitStack()
         self._process = process.token
         self._written = 0
+        self._failed = False
         self._buffer = memoryview(bytearray(_BUFFER))
         header, key = envelope.new_header(STREAM)
         bound = payload_context(header, context)
@@ -59,12 +61,22 @@ class SealedWriter(io.BufferedIOBase):
             raise
 
     def write(self, data: bytes | bytearray | memoryview, /) -> int:  # type: ignore[override]
-        """Seal ``data``; return how many bytes that were: all."""
+        """Seal ``data``; return how many bytes that were: all.
+
+        Raises:
+            OSError: It cannot be written. The writer has then given up, as after `abort`.
+            ValueError: The writer is closed, has given up, or was carried across a fork.
+        """
         self._check()
         view = memoryview(data).cast("B")
-        for begin in range(0, len(view), _STEP):
-            count = self._encryptor.update_into(view[begin : begin + _STEP], self._buffer)
-            self._put(self._buffer[:count])
+        try:
+            for begin in range(0, len(view), _STEP):
+                count = self._encryptor.update_into(view[begin : begin + _STEP], self._buffer)
+                self._put(self._buffer[:count])
+        except BaseException:  # bytes are missing from here on, so there must be no last chunk
+            self._failed = True
+            self.abort()
+            raise
         self._written += len(view)
         return len(view)
 
@@ -73,8 +85,10 @@ class SealedWriter(io.BufferedIOBase):
 
         Raises:
             OSError: It cannot be written; then no file appears.
-            ValueError: The writer was carried across a fork.
+            ValueError: The writer was carried across a fork; or a write has failed, and no file appears.
         """
+        if self._failed:
+            self._check()
         if self.closed:
             return
         self._check()
@@ -120,6 +134,9 @@ class SealedWriter(io.BufferedIOBase):
             self.abort()
 
     def _check(self) -> None:
+        if self._failed:
+            message = "an earlier write failed, so that nothing was sealed: begin again"
+            raise ValueError(message)
         if self.closed:
             message = "write to a closed file"
             raise ValueError(message)
@@ -130,7 +147,10 @@ class SealedWriter(io.BufferedIOBase):
     def _put(self, data: bytes | memoryview) -> None:
         rest = memoryview(data)
         while rest:
-            rest = rest[self._target.write(rest) :]
+            count = self._target.write(rest)
+            if not count:  # None, by a file that does not block
+                raise BlockingIOError(errno.EAGAIN, "the target takes no bytes at the moment: give one that blocks")
+            rest = rest[count:]
 
 
 class _Aborted(Exception):  # noqa: N818 - never seen by anybody

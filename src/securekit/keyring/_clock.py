@@ -10,7 +10,7 @@ from typing import ClassVar, Protocol
 
 from securekit.exceptions import FormatError
 
-__all__ = ["Clock", "SystemClock", "format_time", "parse_time"]
+__all__ = ["Clock", "SystemClock", "format_time", "moment", "parse_time"]
 
 # Later versions of Python read 24:00:00 as the next day, which would be a second text for one moment.
 _RFC3339 = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T(?!24)[0-9]{2}:[0-9]{2}:[0-9]{2}Z"
@@ -38,7 +38,12 @@ class SystemClock:
 def format_time(seconds: int) -> str:
     """Return the moment as RFC 3339 in UTC with whole seconds: ``2026-11-23T09:30:00Z``."""
     # Not strftime, whose %Y has fewer than four digits for early years on Linux.
-    return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
+    return moment(seconds).isoformat().replace("+00:00", "Z")
+
+
+def moment(seconds: int) -> datetime:
+    """Return the point in time, in UTC."""
+    return datetime.fromtimestamp(seconds, UTC)
 
 
 def parse_time(text: object) -> int:
@@ -49,10 +54,8 @@ def parse_time(text: object) -> int:
     """
     if isinstance(text, str) and re.fullmatch(_RFC3339, text):
         try:
-            seconds = int(datetime.fromisoformat(text).timestamp())
+            return int(datetime.fromisoformat(text).timestamp())
         except ValueError:
-            seconds = None
-        if seconds is not None and format_time(seconds) == text:  # some versions of Python read 24:00 as the next day
-            return seconds
+            pass
     message = "a time in the document is not of the form 2026-11-23T09:30:00Z"
     raise FormatError(message)

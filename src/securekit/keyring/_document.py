@@ -201,13 +201,15 @@ class KeyringDocument:
         }
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class SealedDocument:
     """A document as it was read, before and after it is proven genuine."""
 
-    document: KeyringDocument
-    body: bytes
-    mac: bytes
+    __slots__ = ("_body", "_mac", "document")
+
+    def __init__(self, document: KeyringDocument, body: bytes, mac: bytes) -> None:
+        self.document: KeyringDocument = document
+        self._body = body
+        self._mac = mac
 
     def authenticate(self, secret: KeyringSecret) -> None:
         """Check that the document was made by someone who knew ``secret``.
@@ -215,7 +217,7 @@ class SealedDocument:
         Raises:
             securekit.exceptions.DecryptionError: It was not.
         """
-        if not hmac.compare_digest(self.mac, secret.mac(self.body)):
+        if not hmac.compare_digest(self._mac, secret.mac(self._body)):
             raise DecryptionError
 
 

@@ -4,13 +4,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING
+
+from ._clock import moment
 
 if TYPE_CHECKING:
     from ._document import KeyringDocument, KeyState, KeyVersion
 
-__all__ = ["ErasureReceipt", "KeyInfo", "key_info", "moment", "receipt"]
+__all__ = ["ErasureReceipt", "KeyInfo", "key_info", "receipt"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +94,3 @@ def receipt(document: KeyringDocument, key_ids: tuple[str, ...], now: float) -> 
         revision=document.revision,
         remaining=tuple(f"{wrapped.wrapper} {wrapped.key_ref}".rstrip() for wrapped in document.recipients),
     )
-
-
-def moment(seconds: int) -> datetime:
-    """Return the point in time, in UTC."""
-    return datetime.fromtimestamp(seconds, UTC)

@@ -18,8 +18,8 @@ from securekit._primitives.rng import random_bytes
 from securekit.exceptions import KeyNotFoundError, KeyStateError
 from securekit.wrappers import WrappedKey
 
+from ._clock import moment
 from ._document import ID_SIZE, KEY_ID_SIZE, MAX_KEYS, KeyringDocument, KeyringSecret, KeyState, KeyVersion
-from ._info import moment
 
 __all__ = ["destroy", "disable", "enable", "mark_due", "new_document", "new_secret", "promote", "renew_secret", "require", "rotate"]
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from threading import RLock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from securekit._primitives.process import process
 from securekit._primitives.rng import random_bytes
@@ -252,6 +252,5 @@ class LiveCache(Secretive):
 
 def unseal(opened: Opened, version: KeyVersion) -> RecordKey:
     """Return the key of a version that is not destroyed, ready for use."""
-    if version.sealed is None:  # pragma: no cover - the document's decoder lets only destroyed keys be empty
-        raise DecryptionError
-    return RecordKey(opened.secret.open_key(opened.document, version.id, version.sealed), path=opened.document.path, key_id=version.id)
+    sealed = cast("bytes", version.sealed)  # the document's decoder lets only destroyed keys be empty
+    return RecordKey(opened.secret.open_key(opened.document, version.id, sealed), path=opened.document.path, key_id=version.id)

@@ -132,14 +132,15 @@ class StoreSource(Secretive):
 
     def update(self, path: str, known: Opened | None, trust: Trust, change: Change) -> Opened:
         """Change the document under the lock; where there is none, compare-and-swap decides, and the change is made anew."""
-        for attempt in range(_ATTEMPTS):
+        attempts = 0
+        while True:
+            attempts += 1
             try:
                 with self.storage.lock(path):
                     return self._change(path, self.load(path, known, trust, renew=False), change)
             except ConflictError:
-                if attempt == _ATTEMPTS - 1:
+                if attempts == _ATTEMPTS:
                     raise
-        raise AssertionError  # pragma: no cover - the loop returns or raises
 
     def writers(self, path: str) -> tuple[KeyWrapper, ...]:
         """Return the wrappers that new documents are wrapped to."""
@@ -189,7 +190,7 @@ class StoreSource(Secretive):
         after = replace(after, revision=before.revision + 1)
         data = after.encode(opened.secret)
         self.storage.write(path, data, expected=before.revision)
-        return replace(opened, document=after, data=data)
+        return opened.with_document(after, data)
 
 
 def resolve(wrappers: Wrappers, path: str) -> tuple[KeyWrapper, ...]:
@@ -210,7 +211,7 @@ def _reopen(data: bytes, known: Opened) -> Opened | None:
         sealed.authenticate(known.secret)
     except DecryptionError:
         return None
-    return replace(known, document=sealed.document, data=data)
+    return known.with_document(sealed.document, data)
 
 
 def _check_number(name: str, value: float, least: float, most: float) -> None:

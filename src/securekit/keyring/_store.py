@@ -113,7 +113,8 @@ class KeyStore(Secretive):
             TypeError, ValueError: ``path`` has another form.
             securekit.exceptions.KeyNotFoundError: There is none, or none of the store's wrappers is among its recipients.
             securekit.exceptions.DecryptionError: The document is not genuine.
-            securekit.exceptions.KeyStoreError: The store failed, or only an escrow certificate opens the document.
+            securekit.exceptions.KeyStoreError: The store failed; or only an escrow certificate opens the document; or the
+                document is older than one that this process has seen; or it is gone, and was to be made anew.
             securekit.exceptions.WrapperError: The holder of the KEK is unreachable, or said no.
         """
         with process.lock:
@@ -197,8 +198,8 @@ class KeyStore(Secretive):
 
         Raises:
             ValueError: A recipient is to be dropped, and is among the wrappers at once.
-            securekit.exceptions.KeyStoreError: A recipient would be lost. Keyrings before it in order are changed already;
-                calling again goes on.
+            securekit.exceptions.KeyStoreError: A recipient would be lost, or another KEK has the name of a new one. Keyrings
+                before it in order are changed already; calling again goes on.
             securekit.exceptions.SecureKitError: A keyring cannot be read, opened or written.
         """
         dropped = {item if isinstance(item, str) else item.key_ref for item in drop}
@@ -240,6 +241,7 @@ class KeyStore(Secretive):
             securekit.exceptions.FormatError: ``document`` is no keyring document.
             securekit.exceptions.DecryptionError: It is not genuine.
             securekit.exceptions.ConflictError: The store holds another keyring at the path, or the same or a newer revision.
+            securekit.exceptions.KeyStoreError: This process has seen a newer revision, and the store has lost it.
             securekit.exceptions.SecureKitError: As `keyring`.
         """
         path = KeyringDocument.decode(document).document.path
@@ -311,7 +313,13 @@ class KeyStore(Secretive):
         with self._storage.lock(path):
             opened = self._source.load(path, None, Trust(recover=recover), renew=True)
             plan = plan_recipients(
-                opened.document.recipients, wrappers, name=path, own=self._source.openers(path), dropped=dropped, error=KeyStoreError
+                opened.document.recipients,
+                wrappers,
+                binding=opened.document.binding,
+                name=path,
+                own=self._source.openers(path),
+                dropped=dropped,
+                error=KeyStoreError,
             )
             if not plan.changes or dry_run:
                 return plan.changes

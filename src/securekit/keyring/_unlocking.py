@@ -9,7 +9,6 @@ opens a document whose id the caller has pinned, or when the caller says that th
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from securekit.exceptions import DecryptionError, KeyStoreError
 from securekit.secret import Secretive
@@ -23,22 +22,30 @@ __all__ = ["Opened", "Trust", "unlock", "wrap_secret"]
 _HINT = "add the wrapper to wrapper= or also_open= (--wrap or --also-open)"
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Trust:
     """What the caller accepts when a document opens through a public-key wrapper alone."""
 
-    keyring_id: bytes | None = None
-    recover: bool = False
+    __slots__ = ("keyring_id", "recover")
+
+    def __init__(self, keyring_id: bytes | None = None, *, recover: bool = False) -> None:
+        self.keyring_id: bytes | None = keyring_id
+        self.recover: bool = recover
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Opened(Secretive):
-    """A document that is genuine, and its secret. ``wrapper`` is the one that unwrapped it."""
+    """A document that is genuine, and its secret. ``wrapper`` is the one that unwrapped it. Never changed."""
 
-    document: KeyringDocument
-    secret: KeyringSecret
-    data: bytes
-    wrapper: KeyWrapper
+    __slots__ = ("data", "document", "secret", "wrapper")
+
+    def __init__(self, document: KeyringDocument, secret: KeyringSecret, data: bytes, wrapper: KeyWrapper) -> None:
+        self.document: KeyringDocument = document
+        self.secret: KeyringSecret = secret
+        self.data: bytes = data
+        self.wrapper: KeyWrapper = wrapper
+
+    def with_document(self, document: KeyringDocument, data: bytes) -> Opened:
+        """Return another document that the same secret has proven."""
+        return Opened(document, self.secret, data, self.wrapper)
 
 
 def unlock(data: bytes, *, path: str, wrappers: Sequence[KeyWrapper], trust: Trust, report: Report) -> Opened:
@@ -60,6 +67,7 @@ def unlock(data: bytes, *, path: str, wrappers: Sequence[KeyWrapper], trust: Tru
 
     def accept(value: bytes) -> KeyringSecret:
         secret = KeyringSecret(value)
+        del value  # error trackers show the variables of a frame that raises
         sealed.authenticate(secret)
         return secret
 

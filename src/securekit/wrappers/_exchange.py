@@ -6,9 +6,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from securekit.exceptions import SecureKitError
+from securekit.exceptions import DecryptionError, SecureKitError, WrapperError
 
-from ._protocol import KeyWrapper, WrappedKey
+from ._protocol import Binding, KeyWrapper, WrappedKey
 from ._recipients import describe
 
 __all__ = ["RecipientPlan", "plan_recipients"]
@@ -56,6 +56,7 @@ def plan_recipients(
     recipients: Sequence[WrappedKey],
     wrappers: Sequence[KeyWrapper],
     *,
+    binding: Binding,
     name: str,
     own: Sequence[KeyWrapper],
     dropped: set[str],
@@ -64,7 +65,8 @@ def plan_recipients(
     """Return what it takes to have exactly ``wrappers`` as recipients.
 
     A recipient that is not among ``wrappers`` goes only if the caller has named it, or if it is a KEK that this process
-    itself opens with and another KEK of that kind, one that outsiders cannot wrap with, takes its place.
+    itself opens with and another KEK of that kind, one that outsiders cannot wrap with, takes its place. A passphrase has no
+    reference of its own: another one under the same label is a new KEK in the place of the old.
 
     Raises:
         ValueError: A recipient is among ``wrappers`` and ``dropped`` at once.
@@ -91,4 +93,21 @@ def plan_recipients(
         references = ", ".join(repr(recipient[1]) for recipient in sorted(lost))
         message = f"{name} would lose {names}: give its wrapper as well, or drop it for good with drop=[{references}] (--drop)"
         raise error(message)
-    return RecipientPlan(frozenset(added), frozenset(ours), frozenset(named))
+    renewed = {
+        recipient
+        for recipient in target.keys() & there.keys()
+        if target[recipient] not in own and _is_another(target[recipient], there[recipient], binding)
+    }
+    return RecipientPlan(frozenset(added | renewed), frozenset(ours | renewed), frozenset(named))
+
+
+def _is_another(wrapper: KeyWrapper, wrapped: WrappedKey, binding: Binding) -> bool:
+    """Whether ``wrapped``, which names the KEK of ``wrapper``, was wrapped under another one."""
+    try:
+        if wrapper.opens(wrapped):
+            wrapper.unwrap(wrapped, binding)
+    except DecryptionError:
+        return True
+    except WrapperError:
+        return False  # its holder cannot be asked; references of such KEKs are their own
+    return False

@@ -4,8 +4,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from securekit.exceptions import KeyNotFoundError, WrapperDeniedError, WrapperError, WrapperUnavailableError
@@ -39,8 +38,11 @@ def wrap_to_each(key: bytes, binding: Binding, wrappers: Sequence[KeyWrapper], r
         raise ValueError(message)
     copies: list[WrappedKey] = []
     for wrapper in wrappers:
-        with _timed(wrapper, "wrap", report):
+        begin = time.perf_counter()
+        try:
             copies.append(wrapper.wrap(key, binding))
+        finally:
+            report(wrapper, "wrap", time.perf_counter() - begin)
     if len({copy.recipient for copy in copies}) != len(copies):
         message = "two of the wrappers name the same KEK; give one of them a label, or leave it out"
         raise ValueError(message)
@@ -101,11 +103,13 @@ def unwrap_first(
         raise KeyNotFoundError(message)
     failures: list[WrapperError] = []
     for wrapper, wrapped in candidates:
+        begin = time.perf_counter()
         try:
-            with _timed(wrapper, "unwrap", report):
-                return wrapper, accept(wrapper.unwrap(wrapped, binding))  # the key is never a variable: error trackers show those
+            return wrapper, accept(wrapper.unwrap(wrapped, binding))  # the key is never a variable: error trackers show those
         except WrapperError as error:
             failures.append(error)
+        finally:
+            report(wrapper, "unwrap", time.perf_counter() - begin)
     # A plain no outweighs "not reachable", which would allow to serve on from memory.
     raise min(failures, key=lambda error: (not isinstance(error, WrapperDeniedError), isinstance(error, WrapperUnavailableError)))
 
@@ -114,12 +118,3 @@ def describe(name: str, key_ref: str) -> str:
     """Return a recipient as people read it: ``local 0bac1fe1ddce8316``; a long reference is cut."""
     reference = key_ref if len(key_ref) <= _LINE or name == "keyring" else f"{key_ref[:16]}…"
     return f"{name} {reference}".rstrip()
-
-
-@contextmanager
-def _timed(wrapper: KeyWrapper, verb: str, report: Report) -> Iterator[None]:
-    begin = time.perf_counter()
-    try:
-        yield
-    finally:
-        report(wrapper, verb, time.perf_counter() - begin)

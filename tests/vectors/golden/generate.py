@@ -11,6 +11,7 @@ import json
 from pathlib import Path
 
 from tests.vectors.golden.documents import documents
+from tests.vectors.golden.envelopes import envelopes, refused_envelopes
 from tests.vectors.golden.malformed_documents import malformed_documents
 from tests.vectors.golden.records import records
 from tests.vectors.golden.refused_documents import refused_documents
@@ -36,6 +37,7 @@ def everything() -> dict[str, Scenarios]:
     return {
         "record": records(),
         "wrapped-key": wrapped_keys() | refused_wrapped_keys(),
+        "envelope": envelopes() | refused_envelopes(),
         "keyring": documents() | malformed_documents() | refused_documents(),
     }
 

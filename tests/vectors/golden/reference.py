@@ -14,7 +14,7 @@ import json
 from typing import Any
 
 from argon2.low_level import Type, hash_secret_raw
-from cryptography.hazmat.primitives.asymmetric import ec, rsa, x25519
+from cryptography.hazmat.primitives.asymmetric import ec, mlkem, rsa, x25519
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -177,20 +177,52 @@ def _agreed(private: Any, public: Any) -> bytes:
 def _hpke_schedule(curve: str, shared: bytes, points: bytes, info: bytes) -> tuple[bytes, bytes]:
     """Return key and nonce of the first message (RFC 9180, sections 4.1 and 5.1)."""
     kem_id, kdf_id, digest = HPKE_IDS[curve]
+    kem, size = b"KEM" + kem_id.to_bytes(2), hashlib.new(digest).digest_size
+    extracted = _labelled_extract(digest, kem, b"", b"eae_prk", shared)
+    secret = _labelled_expand(digest, kem, extracted, b"shared_secret", points, size=size)
+    return hpke_keys(b"HPKE" + kem_id.to_bytes(2) + kdf_id.to_bytes(2) + (0x0002).to_bytes(2), digest, secret, info)
 
-    def labelled_extract(suite: bytes, salt: bytes, label: bytes, key: bytes) -> bytes:
-        return hkdf_extract(b"HPKE-v1" + suite + label + key, digest=digest, salt=salt)
 
-    def labelled_expand(suite: bytes, key: bytes, label: bytes, more: bytes, size: int) -> bytes:
-        return hkdf_expand(key, size.to_bytes(2) + b"HPKE-v1" + suite + label + more, size=size, digest=digest)
+def hpke_keys(suite: bytes, digest: str, secret: bytes, info: bytes) -> tuple[bytes, bytes]:
+    """Return key and nonce of the first message from the KEM's shared secret (RFC 9180, section 5.1)."""
+    hashes = _labelled_extract(digest, suite, b"", b"psk_id_hash", b"") + _labelled_extract(digest, suite, b"", b"info_hash", info)
+    extracted = _labelled_extract(digest, suite, secret, b"secret", b"")
+    key = _labelled_expand(digest, suite, extracted, b"key", b"\x00" + hashes, size=32)
+    return key, _labelled_expand(digest, suite, extracted, b"base_nonce", b"\x00" + hashes, size=12)
 
-    kem = b"KEM" + kem_id.to_bytes(2)
-    size = hashlib.new(digest).digest_size
-    secret = labelled_expand(kem, labelled_extract(kem, b"", b"eae_prk", shared), b"shared_secret", points, size)
-    suite = b"HPKE" + kem_id.to_bytes(2) + kdf_id.to_bytes(2) + (0x0002).to_bytes(2)
-    schedule = b"\x00" + labelled_extract(suite, b"", b"psk_id_hash", b"") + labelled_extract(suite, b"", b"info_hash", info)
-    extracted = labelled_extract(suite, secret, b"secret", b"")
-    return labelled_expand(suite, extracted, b"key", schedule, 32), labelled_expand(suite, extracted, b"base_nonce", schedule, 12)
+
+def _labelled_extract(digest: str, suite: bytes, salt: bytes, label: bytes, key: bytes) -> bytes:
+    return hkdf_extract(b"HPKE-v1" + suite + label + key, digest=digest, salt=salt)
+
+
+def _labelled_expand(digest: str, suite: bytes, key: bytes, label: bytes, more: bytes, *, size: int) -> bytes:
+    return hkdf_expand(key, size.to_bytes(2) + b"HPKE-v1" + suite + label + more, size=size, digest=digest)
+
+
+def xwing_keys(seed: bytes) -> tuple[mlkem.MLKEM768PrivateKey, x25519.X25519PrivateKey]:
+    """The two private keys of an X-Wing seed (draft-connolly-cfrg-xwing-kem, section 5.2)."""
+    expanded = hashlib.shake_256(seed).digest(96)
+    return mlkem.MLKEM768PrivateKey.from_seed_bytes(expanded[:64]), x25519.X25519PrivateKey.from_private_bytes(expanded[64:])
+
+
+def xwing_public(seed: bytes) -> bytes:
+    """The 1,216 bytes of its public key."""
+    first, second = xwing_keys(seed)
+    return first.public_key().public_bytes_raw() + second.public_key().public_bytes_raw()
+
+
+def xwing_secret(seed: bytes, enc: bytes) -> bytes:
+    """The shared secret that is encapsulated for the seed (the draft's section 5.5)."""
+    first, second = xwing_keys(seed)
+    point = x25519.X25519PublicKey.from_public_bytes(enc[1088:])
+    shared = first.decapsulate(enc[:1088]) + second.exchange(point) + enc[1088:] + second.public_key().public_bytes_raw()
+    return hashlib.sha3_256(shared + bytes.fromhex("5c2e2f2f5e5c")).digest()
+
+
+def xwing_hpke(secret: bytes, enc: bytes, plaintext: bytes, *, info: bytes) -> bytes:
+    """HPKE base mode to an X-Wing key with HKDF-SHA256 and AES-256-GCM, with what was encapsulated and its shared secret."""
+    key, nonce = hpke_keys(b"HPKE\x64\x7a\x00\x01\x00\x02", "sha256", secret, info)
+    return enc + AESGCM(key).encrypt(nonce, plaintext, b"")
 
 
 def canonical(value: object) -> bytes:
@@ -208,3 +240,33 @@ def sealed_key(secret: bytes, path: str, keyring_id: bytes, key_id: str, *, key:
     """One key version, encrypted under the keyring secret."""
     associated_data = pae("securekit/keyring/1 key", path, keyring_id, bytes.fromhex(key_id))
     return kc_xaes(hkdf(secret, "securekit/keyring/1 keys"), nonce, key, associated_data)["message"]
+
+
+def envelope_recipient(name: str, key_ref: Part, ciphertext: bytes, facts: list[tuple[Part, Part]]) -> bytes:
+    """A recipient in an envelope's header; the facts in the given order."""
+    parts = [_prefixed(1, name), _prefixed(2, key_ref), _prefixed(2, ciphertext), bytes([len(facts)])]
+    return _prefixed(2, b"".join(parts + [_prefixed(1, fact) + _prefixed(2, text) for fact, text in facts]))
+
+
+def _prefixed(size: int, value: Part) -> bytes:
+    data = value.encode() if isinstance(value, str) else value
+    return len(data).to_bytes(size) + data
+
+
+def envelope_header(
+    data_key: bytes, recipients: list[bytes], *, flags: int, message_id: bytes, slot: int = 0, generation: int = 0
+) -> bytes:
+    """A header, authenticated under the data key."""
+    fixed = b"sk-envelope/1\n" + bytes([flags]) + message_id + bytes([slot]) + generation.to_bytes(4) + bytes([len(recipients)])
+    body = fixed + b"".join(recipients)
+    return body + hmac.digest(hkdf(data_key, "securekit/envelope/1 header"), body, "sha256")
+
+
+def cobblestone(key: bytes, context: bytes, salt: bytes, plaintext: bytes) -> dict[str, Any]:
+    """Cobblestone-256 (C2SP chunked encryption) with its intermediate values; ``head`` is salt and commitment."""
+    label = b"c2sp.org/chunked-encryption@v1+AEAD_AES_256_GCM\x00"
+    derived = hkdf_expand(key, label + salt + context, size=76, digest="sha512")
+    aes_key, base_nonce, commitment = derived[:32], derived[32:44], derived[44:]
+    cut = [plaintext[begin : begin + 16384] for begin in range(0, len(plaintext) + 1, 16384)]
+    chunks = [AESGCM(aes_key).encrypt(xor(base_nonce, number.to_bytes(12)), chunk, None) for number, chunk in enumerate(cut)]
+    return {"aes_key": aes_key, "base_nonce": base_nonce, "commitment": commitment, "head": salt + commitment, "chunks": chunks}

@@ -20,11 +20,12 @@ from tests.vectors.golden.wrapped_keys import (
     local,
     passphrase,
     pem,
+    post_quantum,
     private_key,
     rsa,
 )
 
-KEKS = ("kek", "label", "passphrase", "private_key", "parent_path", "parent_key_id", "parent_key", "parent_state")
+KEKS = ("kek", "label", "passphrase", "private_key", "seed", "parent_path", "parent_key_id", "parent_key", "parent_state")
 """The members that say which KEK is configured."""
 
 
@@ -51,13 +52,15 @@ def malformed(note: str, scenario: Scenario, **changes: object) -> Scenario:
 
 def refused_wrapped_keys() -> Scenarios:
     """Return all of them."""
-    return foreign() | lengths() | packages() | local_ones() | passphrases() | argon2_parameters() | public_keys() | points() | keyrings()
+    private = local_ones() | passphrases() | argon2_parameters() | keyrings()
+    return foreign() | lengths() | packages() | private | public_keys() | points() | post_quantum_keys()
 
 
 def all_kinds() -> Scenarios:
     """Return one wrapped key of each kind."""
     kinds = {f"hpke-{curve}": hpke(curve) for curve in ("p256", "p384", "x25519")}
-    return {"local": local(), "passphrase": passphrase(), "rsa": rsa(), "keyring": keyring()} | kinds
+    others = {"local": local(), "passphrase": passphrase(), "rsa": rsa(), "keyring": keyring(), "hpke-mlkem768-x25519": post_quantum()}
+    return others | kinds
 
 
 def foreign() -> Scenarios:
@@ -198,6 +201,32 @@ def points() -> Scenarios:
         "hpke-x25519-zero-point": fail("the shared point is zero", hpke("x25519", forged=(bytes(32), bytes(32)))),
         "hpke-x25519-small-order": fail("a point of order 1", hpke("x25519", forged=(b"\x01" + bytes(31), bytes(32)))),
     }
+
+
+def post_quantum_keys() -> Scenarios:
+    """Changed bytes and other keys under X-Wing."""
+    name, plain = "hpke-mlkem768-x25519", post_quantum()
+    raw = plain["ciphertext"]
+    places = {
+        "mlkem": ("ML-KEM rejects implicitly", 0),
+        "point": ("one bit of the point", 1088),
+        "sealed": ("one bit of the package", 1120),
+    }
+    scenarios = {f"{name}-changed-{what}": fail(note, plain, ciphertext=changed(raw, place)) for what, (note, place) in places.items()}
+    return scenarios | {
+        f"{name}-changed-tag": fail("one bit of the tag", plain, ciphertext=changed(raw, -1)),
+        f"{name}-top-bit": fail("a bit that X25519 ignores, and the shared secret does not", plain, ciphertext=changed(raw, 1119, 0x80)),
+        f"{name}-zero-point": fail("the shared point is zero", plain, ciphertext=raw[: 2 * 1088] + "00" * 32 + raw[2 * 1120 :]),
+        f"{name}-no-info": fail("an empty info", post_quantum(info=b"")),
+        f"{name}-package-version": fail("the package's first byte is 0x02", post_quantum(package=b"\x02" + PACKAGE[1:])),
+        f"{name}-wrong-seed": fail("another seed, and key_ref is made to fit it", plain, **other_seed()),
+    }
+
+
+def other_seed() -> Scenario:
+    """Return another X-Wing key and its reference."""
+    seed = drawn("other x-wing seed", 32)
+    return {"seed": seed.hex(), "key_ref": hashlib.sha256(ref.xwing_public(seed)).hexdigest()}
 
 
 def keyrings() -> Scenarios:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ BINDING: list[ref.Part] = ["keyring", PATH, KEYRING_ID]
 PACKAGE = ref.package(SECRET, BINDING)
 LOCAL_KEY = drawn("local key", 32)
 PARENT_PATH, PARENT_KEY_ID, PARENT_KEY = "eu/acme/tenant", "00c0ffee", drawn("parent key", 32)
+XWING_SEED = drawn("x-wing seed", 32)
 PASSPHRASE = "correct horse battery staple"
 # Small, so that the vectors are quick; real ones have 64 MiB.
 MEMORY, PASSES, LANES = 256, 1, 2
@@ -60,14 +62,16 @@ def local(label: str = "", *, kek: bytes = LOCAL_KEY, package: bytes = PACKAGE) 
     return wrapped("local", key_ref, steps["message"]) | {"kek": kek.hex(), "label": label, "associated_data": associated_data.hex()}
 
 
-def passphrase(label: str = "", *, text: str = PASSPHRASE, memory: int = MEMORY, passes: int = PASSES, lanes: int = LANES) -> Scenario:
+def passphrase(
+    label: str = "", *, text: str = PASSPHRASE, memory: int = MEMORY, passes: int = PASSES, lanes: int = LANES, package: bytes = PACKAGE
+) -> Scenario:
     """Wrap under a passphrase."""
     salt = drawn("salt", 16)
     parameters = salt + memory.to_bytes(4) + bytes([passes, lanes])
     key = ref.passphrase_key(text, salt, memory=memory, passes=passes, lanes=lanes)
     key_ref = f"{label}:" if label else ""
     associated_data = ref.pae("securekit/wrap/passphrase/1", key_ref, parameters)
-    steps = ref.kc_xaes(key, drawn("passphrase nonce", 24), PACKAGE, associated_data)
+    steps = ref.kc_xaes(key, drawn("passphrase nonce", 24), package, associated_data)
     scenario = wrapped("passphrase", key_ref, parameters + steps["message"])
     return scenario | {"passphrase": text, "label": label, "derived_key": key.hex(), "associated_data": associated_data.hex()}
 
@@ -89,6 +93,19 @@ def hpke(kind: str, *, package: bytes = PACKAGE, info: bytes | None = None, forg
     return wrapped(name, key_ref, ciphertext) | more
 
 
+def post_quantum(*, package: bytes = PACKAGE, info: bytes | None = None) -> Scenario:
+    """Wrap to an X-Wing key. ML-KEM's part was encapsulated once, since its randomness cannot be given, and is read from a file."""
+    public, key_ref = ref.xwing_public(XWING_SEED), hashlib.sha256(ref.xwing_public(XWING_SEED)).hexdigest()
+    info = ref.pae("securekit/wrap/1", "hpke-mlkem768-x25519", key_ref) if info is None else info
+    mlkem = bytes.fromhex((Path(__file__).parent / "mlkem768.hex").read_text())
+    ephemeral = private_key("x25519", "ephemeral").public_key().public_bytes_raw()
+    enc = mlkem + ephemeral
+    secret = ref.xwing_secret(XWING_SEED, enc)
+    ciphertext = ref.xwing_hpke(secret, enc, package, info=info)
+    more = {"seed": XWING_SEED.hex(), "public_key": public.hex(), "shared_secret": secret.hex(), "info": info.hex()}
+    return wrapped("hpke-mlkem768-x25519", key_ref, ciphertext) | more
+
+
 def top_bit() -> Scenario:
     """Wrap with a bit in the encapsulated key that X25519 ignores."""
     ephemeral, recipient = private_key("x25519", "ephemeral"), private_key("x25519").public_key()
@@ -96,11 +113,11 @@ def top_bit() -> Scenario:
     return hpke("x25519", forged=(enc[:-1] + bytes([enc[-1] | 0x80]), ephemeral.exchange(recipient)))
 
 
-def keyring(*, purpose: str = "securekit/wrap/keyring/1", more: tuple[bytes, ...] = ()) -> Scenario:
+def keyring(*, purpose: str = "securekit/wrap/keyring/1", more: tuple[bytes, ...] = (), package: bytes = PACKAGE) -> Scenario:
     """Wrap under another keyring."""
     header = b"\x01" + bytes.fromhex(PARENT_KEY_ID)
     associated_data = ref.pae(purpose, PARENT_PATH, header, *more)
-    steps = ref.kc_xaes(PARENT_KEY, drawn("keyring nonce", 24), PACKAGE, associated_data)
+    steps = ref.kc_xaes(PARENT_KEY, drawn("keyring nonce", 24), package, associated_data)
     scenario = wrapped("keyring", f"{PARENT_PATH}@{PARENT_KEY_ID}", header + steps["message"])
     return scenario | {
         "parent_path": PARENT_PATH,
@@ -128,6 +145,7 @@ def wrapped_keys() -> Scenarios:
         "hpke-p384": hpke("p384"),
         "hpke-x25519": hpke("x25519"),
         "hpke-x25519-top-bit": top_bit() | {"note": "X25519 masks the top bit of enc (RFC 7748, section 5); HPKE binds it as it is"},
+        "hpke-mlkem768-x25519": post_quantum(),
         "keyring": keyring(),
         "keyring-active-key": keyring() | {"note": "the parent's key is no longer primary", "parent_state": "active"},
     }

@@ -74,7 +74,7 @@ def test_a_passphrase_that_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None
     assert wrapper._passphrase == PASSPHRASE.encode()
     monkeypatch.setattr(getpass, "getpass", ask)
     assert isinstance(open_wrapper("passphrase:"), PassphraseWrapper)
-    assert asked == ["passphrase of the keystore", "passphrase of the keystore: "]
+    assert asked == ["passphrase", "passphrase: "]
 
 
 @pytest.mark.parametrize(

@@ -115,7 +115,7 @@ def open_wrapper(name: str, *, ask: AskPassphrase | None = None) -> KeyWrapper:
         from securekit._wire.key_files import read_secret_text
         from securekit.wrappers import PassphraseWrapper
 
-        return PassphraseWrapper(read_secret_text(target) if target else (ask or _ask)("passphrase of the keystore"), **options)
+        return PassphraseWrapper(read_secret_text(target) if target else (ask or _ask)("passphrase"), **options)
     if kind == "cert" and (target or "key" in options):
         _allow(name, options, {"ca", "key", "password_file"})
         from securekit.wrappers import CertificateWrapper

@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 from securekit._primitives.cobblestone import CHUNK_SIZE, HEADER_SIZE, MAX_CHUNKS, SEALED_CHUNK_SIZE, TAG_SIZE, ChunkOpener
 from securekit.exceptions import DecryptionError, FormatError, SecureKitError
@@ -130,11 +130,10 @@ class SealedReader(io.BufferedIOBase):
         super().close()
 
     def _size(self) -> int:
-        """Return the size of the data, having authenticated the last chunk."""
-        if self._end is None and isinstance(self._chunks, _Chunks):
-            self._chunk(self._chunks.last)
+        """Return the size of the data, having authenticated the last chunk. Only a source that can be sought in has one."""
         if self._end is None:
-            raise DecryptionError
+            last = cast("_Chunks", self._chunks).last
+            self._end = last * CHUNK_SIZE + len(self._chunk(last))
         return self._end
 
     def _pieces(self, size: int | None) -> Iterator[bytes]:
@@ -168,14 +167,12 @@ class SealedReader(io.BufferedIOBase):
         """Return the plaintext of chunk ``number``, and keep it; nothing behind the end."""
         if number == self._number:
             return self._kept
-        sealed, is_last = self._chunks.one(number)
+        sealed = self._chunks.one(number)
         if sealed is None:
             self._size()  # only an authentic end is an end
             return b""
         self._kept = self._opener.open(number, sealed)
         self._number = number
-        if is_last:
-            self._end = number * CHUNK_SIZE + len(self._kept)
         return self._kept
 
     def _check(self) -> None:
@@ -201,15 +198,15 @@ class _Chunks:
             raise DecryptionError
         return [data[at : at + SEALED_CHUNK_SIZE] for at in range(0, len(data), SEALED_CHUNK_SIZE)]
 
-    def one(self, number: int) -> tuple[bytes | None, bool]:
-        """Return a sealed chunk, and whether it is the last one; None behind it."""
+    def one(self, number: int) -> bytes | None:
+        """Return a sealed chunk; None behind the last one."""
         if number > self.last:
-            return None, False
+            return None
         size = self._last_size if number == self.last else SEALED_CHUNK_SIZE
         data = self._source.read_at(self._begin + number * SEALED_CHUNK_SIZE, size)
         if len(data) != size or size < TAG_SIZE or self.last >= MAX_CHUNKS:
             raise DecryptionError
-        return data, number == self.last
+        return data
 
 
 class _Pipe:
@@ -230,8 +227,8 @@ class _Pipe:
         self._next = number + count
         return taken
 
-    def one(self, number: int) -> tuple[bytes, bool]:
-        """Return a sealed chunk, and whether it is the last one, which is short: nobody asks for one behind it."""
+    def one(self, number: int) -> bytes:
+        """Return a sealed chunk. The last one is short, and nobody asks for one behind it."""
         self._fill()
         if number != self._next or not self._rest or number >= MAX_CHUNKS:
             raise DecryptionError
@@ -239,7 +236,7 @@ class _Pipe:
         self._next = number + 1
         if len(chunk) < TAG_SIZE:
             raise DecryptionError
-        return bytes(chunk), len(chunk) < SEALED_CHUNK_SIZE
+        return bytes(chunk)
 
     def _fill(self) -> None:
         if self._rest or self._ended:

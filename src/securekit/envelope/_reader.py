@@ -76,12 +76,12 @@ class SealedReader(io.BufferedIOBase):
                 self._position += CHUNK_SIZE
             if whole:
                 continue
-            piece = self._chunk(number)[skip : skip + len(target) - done]
-            if not piece:
+            size = min(len(self._chunk(number)) - skip, len(target) - done)
+            if size <= 0:
                 break
-            target[done : done + len(piece)] = piece
-            done += len(piece)
-            self._position += len(piece)
+            target[done : done + size] = self._kept[skip : skip + size]
+            done += size
+            self._position += size
         return done
 
     def readinto1(self, buffer: bytearray | memoryview, /) -> int:  # type: ignore[override]
@@ -136,9 +136,9 @@ class SealedReader(io.BufferedIOBase):
             self._end = last * CHUNK_SIZE + len(self._chunk(last))
         return self._end
 
-    def _pieces(self, size: int | None) -> Iterator[bytes]:
-        """Yield the next ``size`` bytes of the data in pieces, and move on."""
-        left = size
+    def _pieces(self, wanted: int | None) -> Iterator[bytes]:
+        """Yield the next ``wanted`` bytes of the data in pieces, and move on."""
+        left = wanted
         while left is None or left > 0:
             number, skip = divmod(self._position, CHUNK_SIZE)
             whole = self._whole_chunks(number, _CHUNKS_AT_ONCE * CHUNK_SIZE if left is None else left) if not skip else []
@@ -148,13 +148,12 @@ class SealedReader(io.BufferedIOBase):
             if whole:
                 left = None if left is None else left - len(whole) * CHUNK_SIZE
                 continue
-            chunk = self._chunk(number)
-            piece = chunk[skip:] if left is None else chunk[skip : skip + left]
-            if not piece:
+            size = min(len(self._chunk(number)) - skip, CHUNK_SIZE if left is None else left)
+            if size <= 0:
                 return
-            yield piece
-            self._position += len(piece)
-            left = None if left is None else left - len(piece)
+            yield self._kept[skip : skip + size]  # no variable holds plaintext: error trackers show those
+            self._position += size
+            left = None if left is None else left - size
 
     def _whole_chunks(self, number: int, size: int) -> list[memoryview]:
         """Return sealed chunks from ``number`` on that are full, and whose plaintext fits into ``size`` bytes."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
-from securekit.exceptions import KeyNotFoundError, WrapperDeniedError, WrapperError, WrapperUnavailableError
+from securekit.exceptions import KeyNotFoundError, SecureKitError, WrapperDeniedError, WrapperError, WrapperUnavailableError
 
 from ._protocol import KeyWrapper, WrappedKey
 
@@ -38,9 +38,13 @@ def wrap_to_each(key: bytes, binding: Binding, wrappers: Sequence[KeyWrapper], r
         message = f"1 to {MAX_RECIPIENTS} wrappers are needed, not {len(wrappers)}"
         raise ValueError(message)
     copies: list[WrappedKey] = []
-    for wrapper in wrappers:
-        with _timed(wrapper, "wrap", report):
-            copies.append(wrapper.wrap(key, binding))
+    try:
+        for wrapper in wrappers:
+            with _timed(wrapper, "wrap", report):
+                copies.append(wrapper.wrap(key, binding))
+    except SecureKitError as error:
+        del key  # error trackers show the variables of this frame, and of those below it, which have the key as well
+        raise error.with_traceback(None)  # noqa: B904 - it is the same error
     if len({copy.recipient for copy in copies}) != len(copies):
         message = "two of the wrappers name the same KEK; give one of them a label, or leave it out"
         raise ValueError(message)

@@ -28,7 +28,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from securekit.envelope import Envelope, SealedReader, inspect_file
+from securekit.envelope import Envelope, SealedReader, SealedWriter, inspect_file
 from securekit.exceptions import DecryptionError
 from tests.conftest import Count
 from tests.envelope.parts import CONTEXT, LOCAL, Pipe, read, slotted, stream
@@ -344,6 +344,26 @@ def test_a_file_that_shrinks_while_it_is_read(path: Path, how: str, left: int) -
         assert DATA[10:].startswith(b"".join(given))
         with pytest.raises(DecryptionError):
             reader.seek(0, os.SEEK_END)
+        with pytest.raises(DecryptionError):
+            reader.read()
+
+
+def test_a_file_that_shrinks_before_it_is_read_at_once(path: Path) -> None:
+    """Many chunks that are asked for together, and are gone, are a decryption error."""
+    path.write_bytes(slotted(DATA))
+    with ENVELOPE.open_reader(path, context=CONTEXT) as reader:
+        os.truncate(path, 20_000)
+        with pytest.raises(DecryptionError):
+            reader.read()
+
+
+def test_a_system_that_reads_little_at_once_is_asked_again(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file system that gives 1,000 bytes at a time gives everything."""
+    path.write_bytes(slotted(DATA))
+    real = os.pread
+    monkeypatch.setattr(os, "pread", lambda descriptor, size, offset: real(descriptor, min(size, 1000), offset))
+    with ENVELOPE.open_reader(path, context=CONTEXT) as reader:
+        assert reader.read() == DATA
 
 
 # ---------------------------------------------------------------------------------------------- the writer
@@ -522,6 +542,24 @@ def test_a_forked_child_does_not_write(path: Path, named: str, end: str) -> None
 
     assert (done.returncode, done.stderr) == (0, "")
     assert names(path.parent) == ["file.sk"]
+
+
+def test_a_writer_of_another_process_is_left_alone(path: Path) -> None:
+    """Who did not open a writer can neither write nor close, and giving it up does not touch the file."""
+    writer = ENVELOPE.open_writer(path, context=CONTEXT)
+    writer._process = object()
+    with pytest.raises(ValueError, match="before a fork: open one of your own"):
+        writer.write(b"x")
+    with pytest.raises(ValueError, match="before a fork"):
+        writer.close()
+    writer.abort()
+    assert names(path.parent) == []
+
+
+def test_a_writer_that_was_never_made_goes_quietly() -> None:
+    """A mistake in the call is a ``TypeError`` alone."""
+    with pytest.raises(TypeError):
+        SealedWriter()  # type: ignore[call-arg]
 
 
 _GROW = """

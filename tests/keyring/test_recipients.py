@@ -368,7 +368,7 @@ def test_a_document_that_would_be_too_large_is_not_written() -> None:
     keys = [version(number, KeyState.PRIMARY if number == 1 else KeyState.ACTIVE) for number in range(1, 4097)]
     storage = storage_with(data := document(keys=keys))
     about = {str(number): "\U0001f600" * 512 for number in range(8)}
-    wordy = [Wordy(key_ref=str(number), about=about) for number in range(63)]
+    wordy = [Wordy(key_ref=str(number), about=about) for number in range(60)]
     with pytest.raises(FormatError, match=r"would have \d{7} bytes; at most 2097152 are read"):
         store_on(storage).rewrap([LOCAL, *wordy])
     assert storage._documents[PATH] == data

@@ -176,7 +176,8 @@ class KcXaes256Gcm(Secretive):
         """Do `encrypt` in one buffer: for a long message, joining its parts would take half as long as encrypting it."""
         tail = random_bytes(12)
         start = before + tail + self._ecb((_from_bytes(tail) * _TAILS ^ base).to_bytes(32))
-        whole = BytesIO(bytes(len(start) + len(plaintext) + TAG_SIZE))
+        size = memoryview(plaintext).nbytes  # a subclass of bytes can claim another one
+        whole = BytesIO(bytes(len(start) + size + TAG_SIZE))
         with whole.getbuffer() as buffer:
             buffer[: len(start)] = start
             gcm.encrypt_into(tail, plaintext, associated_data, buffer[len(start) :])

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, MLKEM768X25519Pr
 
 from securekit.exceptions import DecryptionError
 
-__all__ = ["OVERHEAD", "PUBLIC_SIZE", "SEED_SIZE", "decrypt", "encrypt", "public_key"]
+__all__ = ["OVERHEAD", "PUBLIC_SIZE", "SEED_SIZE", "check_public_key", "decrypt", "encrypt", "public_key"]
 
 SEED_SIZE = 32  # bytes
 _MLKEM_SEED_SIZE = 64  # bytes, d ‖ z of FIPS 203, algorithm 16
@@ -37,13 +37,28 @@ def encrypt(public: bytes, plaintext: bytes, *, info: bytes) -> bytes:
     Raises:
         ValueError: ``public`` is no such key.
     """
+    return _suite().encrypt(plaintext, _parse(public), info=info)
+
+
+def check_public_key(public: bytes) -> None:
+    """Check that ``public`` is a key that can be encrypted to.
+
+    Raises:
+        ValueError: It has another length, or numbers beyond ML-KEM's modulus.
+    """
+    _parse(public)
+
+
+def _parse(public: bytes) -> MLKEM768X25519PublicKey:
     if len(public) != PUBLIC_SIZE:
         message = f"an X-Wing public key has {PUBLIC_SIZE} bytes, not {len(public)}"
         raise ValueError(message)
-    key = MLKEM768X25519PublicKey(
-        MLKEM768PublicKey.from_public_bytes(public[:_MLKEM_PUBLIC_SIZE]), X25519PublicKey.from_public_bytes(public[_MLKEM_PUBLIC_SIZE:])
-    )
-    return _suite().encrypt(plaintext, key, info=info)
+    try:
+        mlkem = MLKEM768PublicKey.from_public_bytes(public[:_MLKEM_PUBLIC_SIZE])
+    except ValueError:
+        message = "an X-Wing public key has no numbers beyond ML-KEM's modulus"
+        raise ValueError(message) from None
+    return MLKEM768X25519PublicKey(mlkem, X25519PublicKey.from_public_bytes(public[_MLKEM_PUBLIC_SIZE:]))
 
 
 def decrypt(seed: bytes, message: bytes, *, info: bytes) -> bytes:

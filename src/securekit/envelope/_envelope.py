@@ -42,7 +42,7 @@ class Envelope(Secretive):
         report: Called after every call to a wrapper, with the wrapper, ``"wrap"`` or ``"unwrap"``, and the seconds it took.
 
     Raises:
-        ValueError: There is no wrapper.
+        ValueError: There is no wrapper. Who seals to a post-quantum one beside a certificate gets it then.
 
     Example:
         >>> from securekit import Envelope, LocalWrapper
@@ -142,7 +142,8 @@ class Envelope(Secretive):
 
         Args:
             target: A path: the file appears, complete and durable, when the block ends, and not at all if it ends in an
-                exception. Or a binary file that is open for writing, which is not closed; after an exception, what was
+                exception (what closes the file that it writes to, as `io.TextIOWrapper` does, must not end inside the
+                block: call its ``detach``). Or a binary file that is open for writing, which is not closed; after an exception, what was
                 written to it does not open.
             context: As `encrypt`.
             mode: Of a new file.

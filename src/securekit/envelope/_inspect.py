@@ -81,7 +81,7 @@ def _inspect(source: PathSource | FileSource) -> EnvelopeInspection:
     header = best.header
     faults = [f"header {number}: {slot.fault}" for number, slot in enumerate(slots, 1) if slot.fault]
     if len(readable) == len(slots) == 2 and readable[0] != readable[1]:  # noqa: PLR2004 - a file has two slots
-        faults.append("the two headers differ: a rewrap was interrupted; start it again")
+        faults.append("the two headers differ: a rewrap was interrupted, or one of them is damaged; rewrap the file again")
     payload = source.size - (2 * header.slot_size or best.size)
     size = _stream_size(payload) if header.flags == STREAM else payload - OVERHEAD if payload >= OVERHEAD else None
     if size is None:

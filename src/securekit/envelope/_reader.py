@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 from securekit._primitives.cobblestone import CHUNK_SIZE, HEADER_SIZE, MAX_CHUNKS, SEALED_CHUNK_SIZE, TAG_SIZE, ChunkOpener
 from securekit.exceptions import DecryptionError, FormatError, SecureKitError
@@ -75,12 +75,12 @@ class SealedReader(io.BufferedIOBase):
                 done += size
                 self._position += size
                 continue
-            piece = self._chunk(number)[skip : skip + len(target) - done]
-            if not piece:
+            size = min(len(self._chunk(number)) - skip, len(target) - done)
+            if size <= 0:
                 break
-            target[done : done + len(piece)] = piece
-            done += len(piece)
-            self._position += len(piece)
+            target[done : done + size] = self._kept[skip : skip + size]
+            done += size
+            self._position += size
         return done
 
     def readinto1(self, buffer: bytearray | memoryview, /) -> int:  # type: ignore[override]
@@ -129,16 +129,15 @@ class SealedReader(io.BufferedIOBase):
         super().close()
 
     def _size(self) -> int:
-        """Return the size of the data, having authenticated the last chunk."""
-        if self._end is None and isinstance(self._chunks, _Chunks):
-            self._chunk(self._chunks.last)
+        """Return the size of the data, having authenticated the last chunk. Only a source that can be sought in has one."""
         if self._end is None:
-            raise DecryptionError
+            last = cast("_Chunks", self._chunks).last
+            self._end = last * CHUNK_SIZE + len(self._chunk(last))
         return self._end
 
-    def _pieces(self, size: int | None) -> Iterator[bytes]:
-        """Yield the next ``size`` bytes of the data in pieces, and move on."""
-        left = size
+    def _pieces(self, wanted: int | None) -> Iterator[bytes]:
+        """Yield the next ``wanted`` bytes of the data in pieces, and move on."""
+        left = wanted
         while left is None or left > 0:
             number, skip = divmod(self._position, CHUNK_SIZE)
             if not skip and (run := self._run(number, _CHUNKS_AT_ONCE * CHUNK_SIZE if left is None else left)):
@@ -147,13 +146,12 @@ class SealedReader(io.BufferedIOBase):
                 self._position += len(pieces) * CHUNK_SIZE
                 left = None if left is None else left - len(pieces) * CHUNK_SIZE
                 continue
-            chunk = self._chunk(number)
-            piece = chunk[skip:] if left is None else chunk[skip : skip + left]
-            if not piece:
+            size = min(len(self._chunk(number)) - skip, CHUNK_SIZE if left is None else left)
+            if size <= 0:
                 return
-            yield piece
-            self._position += len(piece)
-            left = None if left is None else left - len(piece)
+            yield self._kept[skip : skip + size]  # no variable holds plaintext: error trackers show those
+            self._position += size
+            left = None if left is None else left - size
 
     def _run(self, number: int, size: int) -> memoryview | None:
         """Return the full sealed chunks from ``number`` on whose plaintext fits into ``size`` bytes; valid until the next call."""
@@ -166,14 +164,12 @@ class SealedReader(io.BufferedIOBase):
         """Return the plaintext of chunk ``number``, and keep it; nothing behind the end."""
         if number == self._number:
             return self._kept
-        sealed, is_last = self._chunks.one(number)
+        sealed = self._chunks.one(number)
         if sealed is None:
             self._size()  # only an authentic end is an end
             return b""
         self._kept = self._opener.open(number, sealed)
         self._number = number
-        if is_last:
-            self._end = number * CHUNK_SIZE + len(self._kept)
         return self._kept
 
     def _check(self) -> None:
@@ -203,15 +199,15 @@ class _Chunks:
             raise DecryptionError
         return run
 
-    def one(self, number: int) -> tuple[bytes | None, bool]:
-        """Return a sealed chunk, and whether it is the last one; None behind it."""
+    def one(self, number: int) -> bytes | None:
+        """Return a sealed chunk; None behind the last one."""
         if number > self.last:
-            return None, False
+            return None
         size = self._last_size if number == self.last else SEALED_CHUNK_SIZE
         data = self._source.read_at(self._begin + number * SEALED_CHUNK_SIZE, size)
         if len(data) != size or size < TAG_SIZE or self.last >= MAX_CHUNKS:
             raise DecryptionError
-        return data, number == self.last
+        return data
 
 
 class _Pipe:
@@ -234,8 +230,8 @@ class _Pipe:
         self._next = number + size // SEALED_CHUNK_SIZE
         return self._take(size)
 
-    def one(self, number: int) -> tuple[bytes, bool]:
-        """Return a sealed chunk, and whether it is the last one, which is short: nobody asks for one behind it."""
+    def one(self, number: int) -> bytes:
+        """Return a sealed chunk. The last one is short, and nobody asks for one behind it."""
         self._fill()
         if number != self._next or number >= MAX_CHUNKS:
             raise DecryptionError
@@ -243,7 +239,7 @@ class _Pipe:
         self._next = number + 1
         if len(chunk) < TAG_SIZE:  # nothing at all: the last chunk is missing
             raise DecryptionError
-        return bytes(chunk), len(chunk) < SEALED_CHUNK_SIZE
+        return bytes(chunk)
 
     def _take(self, size: int) -> memoryview:
         taken, self._rest = self._rest[:size], self._rest[size:]

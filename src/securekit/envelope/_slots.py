@@ -4,9 +4,12 @@
 RULES of this file (``docs/spec/envelope.md``, section "Slots"):
 
 1. A slot is valid if it parses, is padded with zeros, and authenticates under the data key that one of our wrappers opens.
-2. Of two valid slots the one of higher generation counts. Equal generations have equal bytes, or the file is refused.
+2. Of two valid slots the one of higher generation counts. They have one data key, and equal generations have equal bytes,
+   or the file is refused.
 3. An exchange writes the invalid slot first, else the one of lower generation, and the other one only once the first is
    on the disk and was read back. So there is a valid slot at every moment.
+4. An exchange never overwrites a newer slot that merely is not ours to open, unless it is for the recipients we want:
+   it would bring back whom somebody else has dropped.
 """
 
 from __future__ import annotations
@@ -19,9 +22,10 @@ from typing import TYPE_CHECKING
 
 from securekit._primitives.cobblestone import HEADER_SIZE, ChunkOpener
 from securekit._wire.atomic import locked
-from securekit.exceptions import EnvelopeError, FormatError, SecureKitError
+from securekit.exceptions import DecryptionError, EnvelopeError, FormatError, SecureKitError
+from securekit.wrappers._recipients import describe
 
-from ._header import MAX_GENERATION, MAX_SLOT, MIN_SLOT, STREAM, DataKey, SealedHeader, payload_context, read_header
+from ._header import MAX_GENERATION, MAX_SLOT, MIN_SLOT, STREAM, DataKey, Header, SealedHeader, payload_context, read_header
 
 if TYPE_CHECKING:
     from securekit.wrappers import KeyWrapper
@@ -50,6 +54,8 @@ class Opened:
     key: DataKey
     payload: int
     offsets: tuple[int, ...]
+    newer: SealedHeader | None
+    """A header that claims to be newer, and is intact as far as can be seen; none of our wrappers opens it."""
 
     @property
     def others(self) -> tuple[int, ...]:
@@ -85,6 +91,7 @@ def open_slots(envelope: Envelope, read_at: ReadAt) -> Opened:
     slots = find_slots(read_at)
     valid: list[tuple[Slot, SealedHeader, DataKey]] = []
     failures: list[SecureKitError] = []
+    closed: list[SealedHeader] = []
     for slot in slots:
         if slot.found is None:
             continue
@@ -95,18 +102,22 @@ def open_slots(envelope: Envelope, read_at: ReadAt) -> Opened:
             valid.append((slot, slot.found, envelope.open_header(slot.found)))
         except SecureKitError as error:
             failures.append(error)
+            if not isinstance(error, DecryptionError):
+                closed.append(slot.found)
             if slot.offset == 0 and not (slots[1:] and slots[1].found) and (second := _search(read_at)):
                 slots.append(second)  # what the first header says of its slot's size may be what is wrong with it
     if not valid:
         raise failures[0]
     _, best, key = max(valid, key=lambda item: item[1].header.generation)
-    for _, other, _ in valid:
+    for _, other, other_key in valid:
         same_file = (other.header.message_id, other.header.slot) == (best.header.message_id, best.header.slot)
-        if not same_file or (other.header.generation == best.header.generation and other != best):
+        if not (same_file and other_key.equals(key)) or (other.header.generation == best.header.generation and other != best):
             message = "the two headers of the file disagree: one of them is from elsewhere; restore the file from a backup"
             raise EnvelopeError(message)
     payload = 2 * best.header.slot_size or best.size
-    return Opened(best, key, payload, tuple(slot.offset for slot, found, _ in valid if found == best))
+    header = best.header
+    newer = [found for found in closed if found.header.message_id == header.message_id and found.header.generation > header.generation]
+    return Opened(best, key, payload, tuple(slot.offset for slot, found, _ in valid if found == best), next(iter(newer), None))
 
 
 def rewrap_file(
@@ -133,6 +144,7 @@ def rewrap_file(
                 message = "this file has one header, which cannot be exchanged in place: decrypt it and encrypt it anew to a file"
                 raise EnvelopeError(message)
             changed = envelope.exchanged(header, opened.key, wrappers=wrappers, drop=drop)
+            _check_newer(opened, changed or header, path)
             if changed is None:
                 for offset in () if dry_run else opened.others:  # what an interrupted run has left
                     _write(descriptor, offset, opened.found.body + opened.found.mac, size)
@@ -188,6 +200,16 @@ def _check_payload(opened: Opened, read_at: ReadAt, context: Mapping[str, str] |
     if context is not None:
         bound = payload_context(opened.found.header, context)
         ChunkOpener(opened.key.payload_key(STREAM), bound, read_at(opened.payload, HEADER_SIZE))
+
+
+def _check_newer(opened: Opened, wanted: Header, path: str | os.PathLike[str]) -> None:
+    if opened.newer is None:
+        return
+    theirs = [wrapped.recipient for wrapped in opened.newer.header.recipients]
+    if theirs != [wrapped.recipient for wrapped in wanted.recipients]:
+        names = ", ".join(describe(*recipient) for recipient in theirs)
+        message = f"an exchange of the recipients of {path} was interrupted, and its new header does not open here: finish it with {names}"
+        raise EnvelopeError(message)
 
 
 def _write(descriptor: int, offset: int, sealed: bytes, size: int) -> None:

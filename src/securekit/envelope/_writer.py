@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, BinaryIO
 from securekit._primitives.cobblestone import CHUNK_SIZE, SEALED_CHUNK_SIZE, StreamEncryptor
 from securekit._primitives.process import process
 from securekit._wire.atomic import atomic_writer
-from securekit.exceptions import EnvelopeError
 
 from ._header import MAX_SLOT, MIN_SLOT, STREAM, Header, payload_context
 
@@ -159,8 +158,5 @@ class _Aborted(Exception):  # noqa: N818 - never seen by anybody
 
 def _with_slots(header: Header, size: int) -> Header:
     """Return ``header`` with the smallest slots that leave as much room again as it needs now."""
-    exponent = max(MIN_SLOT, min(MAX_SLOT, (2 * size - 1).bit_length()))
-    if size > 1 << exponent:
-        message = f"the recipients need {size} bytes; at most {1 << MAX_SLOT} fit into a sealed file"
-        raise EnvelopeError(message)
+    exponent = max(MIN_SLOT, min(MAX_SLOT, (2 * size - 1).bit_length()))  # the largest holds the longest header there can be
     return Header(header.flags, header.message_id, exponent, header.generation, header.recipients)

@@ -42,7 +42,7 @@ class PostQuantumWrapper(Secretive):
         seed: The private key, 32 bytes. Without it, the wrapper only wraps.
 
     Raises:
-        ValueError: Neither is given, a length is another one, or they do not belong together.
+        ValueError: Neither is given, they do not belong together, or one is no such key.
     """
 
     __slots__ = ("_info", "_public", "_seed", "key_ref")
@@ -59,6 +59,7 @@ class PostQuantumWrapper(Secretive):
         if own is None or len(own) != xwing.PUBLIC_SIZE or (public is not None and public != own):
             message = f"an X-Wing public key of {xwing.PUBLIC_SIZE} bytes, its private key, or both are needed"
             raise ValueError(message)
+        xwing.check_public_key(own)
         self._public = own
         self._seed = seed
         self.key_ref = hashlib.sha256(own).hexdigest()
@@ -138,7 +139,11 @@ def _read_public(path: FilePath) -> bytes:
     except OSError as error:
         message = f"cannot read the public key file {path}: {error.strerror}"
         raise KeyFileError(message) from None
-    return found if found is not None else _refuse(path)
+    try:
+        xwing.check_public_key(found or b"")
+    except ValueError:
+        return _refuse(path)
+    return found or b""
 
 
 def _parse(data: bytes, prefix: str, size: int) -> bytes | None:

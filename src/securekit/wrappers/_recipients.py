@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
-from securekit.exceptions import KeyNotFoundError, WrapperDeniedError, WrapperError, WrapperUnavailableError
+from securekit.exceptions import KeyNotFoundError, SecureKitError, WrapperDeniedError, WrapperError, WrapperUnavailableError
 
 from ._protocol import KeyWrapper, WrappedKey
 
@@ -37,12 +37,16 @@ def wrap_to_each(key: bytes, binding: Binding, wrappers: Sequence[KeyWrapper], r
         message = f"1 to {MAX_RECIPIENTS} wrappers are needed, not {len(wrappers)}"
         raise ValueError(message)
     copies: list[WrappedKey] = []
-    for wrapper in wrappers:
-        begin = time.perf_counter()
-        try:
-            copies.append(wrapper.wrap(key, binding))
-        finally:
-            report(wrapper, "wrap", time.perf_counter() - begin)
+    try:
+        for wrapper in wrappers:
+            begin = time.perf_counter()
+            try:
+                copies.append(wrapper.wrap(key, binding))
+            finally:
+                report(wrapper, "wrap", time.perf_counter() - begin)
+    except SecureKitError as error:
+        del key  # error trackers show the variables of this frame, and of those below it, which have the key as well
+        raise error.with_traceback(None)  # noqa: B904 - it is the same error
     if len({copy.recipient for copy in copies}) != len(copies):
         message = "two of the wrappers name the same KEK; give one of them a label, or leave it out"
         raise ValueError(message)

@@ -17,7 +17,7 @@ from securekit._primitives.hkdf import hmac_sha256
 from securekit._wire.pae import ContextEncoder, encode_context
 from securekit.envelope import Envelope
 from securekit.envelope._header import DataKey, payload_context
-from securekit.envelope._slots import find_slots
+from securekit.envelope._slots import find_slots, open_slots
 from securekit.envelope._source import FileSource
 from securekit.exceptions import (
     DecryptionError,
@@ -140,6 +140,9 @@ def test_a_golden_envelope_is_judged_as_it_says(scenario: dict[str, Any], count:
             judge(scenario, partial(read_whole, envelope, source, context), count, is_right)
     if scenario["expect"] == "success":
         key = DataKey(bytes.fromhex(scenario["data_key"]))
+        if "generation" in scenario:
+            counts = open_slots(envelope, FileSource(io.BytesIO(sealed)).read_at)
+            assert counts.found.header.generation == scenario["generation"]
         for slot in find_slots(FileSource(io.BytesIO(sealed)).read_at):
             if slot.found and slot.found.mac == key.header_mac(slot.found.body):
                 found = slot.found.header

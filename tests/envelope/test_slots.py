@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from securekit._primitives.cobblestone import CHUNK_SIZE, HEADER_SIZE, SEALED_CHUNK_SIZE, ChunkOpener, StreamEncryptor
 from securekit.envelope import Envelope, inspect_file
-from securekit.envelope._header import MAX_GENERATION, STREAM, payload_context, read_header
+from securekit.envelope._header import MAX_GENERATION, STREAM, DataKey, payload_context, read_header
 from securekit.exceptions import DecryptionError, EnvelopeError, FormatError, KeyNotFoundError, WrapperUnavailableError
 from securekit.testing import FlakyWrapper
 from securekit.wrappers import Binding, KeyWrapper, WrappedKey
@@ -86,7 +86,7 @@ def test_the_higher_generation_counts(path: Path) -> None:
 def test_a_torn_header_with_a_huge_generation_does_not_count(path: Path, generation: int) -> None:
     """A header whose tag is wrong is passed over, whatever generation it claims, and a rewrap writes over it."""
     torn = bytearray(header(generation=generation))
-    torn[60] ^= 1
+    torn[100] ^= 1  # of the wrapped data key
     for pair in ((bytes(torn), header()), (header(), bytes(torn))):
         made_of(path, *pair)
         assert opens(path, LOCAL)
@@ -106,8 +106,9 @@ def header_of(path: Path) -> bytes:
     [
         header(local(9).wrap(DATA_KEY.reveal(), ["envelope", MESSAGE_ID]), LOCAL.wrap(DATA_KEY.reveal(), ["envelope", MESSAGE_ID])),
         header(message_id=b"\x2e" * 16, generation=1),
+        header(key=DataKey(b"\x77" * 32), generation=1),
     ],
-    ids=["equal generations", "another message"],
+    ids=["equal generations", "another message", "another data key"],
 )
 def test_two_valid_headers_that_disagree_are_refused(path: Path, other: bytes) -> None:
     """Two genuine headers that cannot both be this file's are not chosen between, and nothing is written."""
@@ -215,6 +216,37 @@ def test_an_interrupted_exchange_is_found_and_finished(path: Path, first: int) -
         assert not opens(path, OLD)
         assert inspect_file(path).generation == 1
         assert not envelope.rewrap_file(path)
+
+
+def test_a_newer_header_for_somebody_else_is_not_undone(path: Path) -> None:
+    """Who was dropped by an exchange that was interrupted cannot put himself back; who is not, finishes it."""
+    newer = header(NEW.wrap(DATA_KEY.reveal(), ["envelope", MESSAGE_ID]), generation=3)
+    for pair in ((header(), newer), (newer, header())):
+        made_of(path, *pair)
+        image = path.read_bytes()
+        assert opens(path, LOCAL)
+        for wrappers in (None, [LOCAL, NEW], [OTHER]):
+            with pytest.raises(EnvelopeError, match=f"interrupted, .* finish it with local {NEW.key_ref}"):
+                Envelope(LOCAL).rewrap_file(path, wrappers=wrappers)
+            assert path.read_bytes() == image
+        assert Envelope(LOCAL).rewrap_file(path, wrappers=[NEW])  # the same exchange once more
+        assert inspect_file(path).faults == ()
+        path.write_bytes(image)
+        assert Envelope(NEW).rewrap_file(path)
+        assert slots_of(path) == (newer, newer)
+
+
+@pytest.mark.parametrize("generation", [0, 1, 2])
+def test_a_header_for_somebody_else_that_is_not_newer_is_overwritten(path: Path, generation: int) -> None:
+    """What an exchange has replaced already, or what is another file's, stops nothing."""
+    older = header(NEW.wrap(DATA_KEY.reveal(), ["envelope", MESSAGE_ID]), generation=generation)
+    foreign_id = b"\x2e" * 16
+    foreign = header(NEW.wrap(DATA_KEY.reveal(), ["envelope", foreign_id]), generation=9, message_id=foreign_id)
+    for other in (older, foreign):
+        made_of(path, other, header(generation=2))
+        assert Envelope(LOCAL).rewrap_file(path)
+        assert slots_of(path) == (header_of(path), header_of(path))
+        assert opens(path, LOCAL)
 
 
 def test_a_damaged_header_is_repaired(path: Path) -> None:

@@ -130,7 +130,7 @@ class DataKey(Secretive):
 
     def equals(self, other: DataKey) -> bool:
         """Say whether both are the same, in constant time."""
-        return hmac.compare_digest(self._value, other._value)  # noqa: SLF001 - of its own class
+        return hmac.compare_digest(self._value, other._value)
 
     def reveal(self) -> bytes:
         """Return the 32 bytes, to be wrapped."""

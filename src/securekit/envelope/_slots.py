@@ -208,7 +208,8 @@ def _check_newer(opened: Opened, wanted: Header, path: str | os.PathLike[str]) -
     theirs = [wrapped.recipient for wrapped in opened.newer.header.recipients]
     if theirs != [wrapped.recipient for wrapped in wanted.recipients]:
         names = ", ".join(describe(*recipient) for recipient in theirs)
-        message = f"an exchange of the recipients of {path} was interrupted, and its new header does not open here: finish it with {names}"
+        interrupted = f"an exchange of the recipients of {path} was interrupted, and its new header does not open here"
+        message = f"{interrupted}: finish it with {names}, or decrypt the file and encrypt it anew"
         raise EnvelopeError(message)
 
 

@@ -15,16 +15,16 @@ from tests.vectors.golden.wrapped_keys import hpke, keyring, local, passphrase, 
 
 MESSAGE, STREAM = 0, 1
 DATA_KEY, MESSAGE_ID = drawn("envelope data key", 32), drawn("envelope message id", 16)
-OTHER_ID = drawn("other message id", 16)
+OTHER_ID, OTHER_KEY = drawn("other message id", 16), drawn("other data key", 32)
 CONTEXT = {"order": "7", "table": "invoice"}
 HELLO = b"Gr\xc3\xbc\xc3\x9fe"
 SLOT = 12
 CHUNK = 16384
 
 
-def package(message_id: bytes = MESSAGE_ID) -> bytes:
+def package(message_id: bytes = MESSAGE_ID, key: bytes = DATA_KEY) -> bytes:
     """Return what each recipient's copy protects."""
-    return ref.package(DATA_KEY, ["envelope", message_id])
+    return ref.package(key, ["envelope", message_id])
 
 
 def everyone() -> list[Scenario]:
@@ -169,9 +169,17 @@ def exchanged(slot: bytes) -> Scenarios:
         "flags-first": ("the first header has unknown flags", flipped(slot, 14, 2), slot),
         "size-first": ("the first header tells another size of the slots: one bit", flipped(slot, 31), slot),
     }
-    files = {f"file-{name}": good(slots(one, two) + payload(chunked()), note=note) for name, (note, one, two) in variants.items()}
+    counts = {"newer-second": 7, "newer-first": 7, "last-generation": 2**32 - 1}
+    files = {
+        f"file-{name}": good(slots(one, two) + payload(chunked()), note=note, generation=counts.get(name, 0))
+        for name, (note, one, two) in variants.items()
+    }
     large = header(flags=STREAM, slot=14)
+    lower = slots(lying, header(flags=STREAM, slot=SLOT, generation=9), exponent=13)
     return files | {
+        "file-lower-second": good(
+            lower + payload(chunked()), note="the second header, of generation 9, tells smaller slots than there are", generation=0
+        ),
         "file-zeros-first-16k": good(bytes(1 << 14) + slots(large, exponent=14)[: 1 << 14] + payload(chunked()), note="slots of 16 KiB"),
         "file-size-first-16k": good(
             slots(flipped(large, 31, 2), large, exponent=14) + payload(chunked()), note="the first header tells 4 KiB, and they have 16 KiB"
@@ -194,9 +202,8 @@ def malformed() -> Scenarios:
         "empty": ("no bytes at all", b""),
         "flags-2": ("an unknown flag", header(flags=2)),
         "flags-3": ("an unknown flag beside that of a stream", header(flags=3)),
-        "message-slots": ("a message with slots", header(slot=SLOT)),
-        "slot-11": ("slots of 2 KiB", header(flags=STREAM, slot=11)),
-        "slot-20": ("slots of 1 MiB", header(flags=STREAM, slot=20)),
+        "message-slots": ("a message with slots", slots(header(slot=SLOT))),
+        "slot-11": ("slots of 2 KiB", slots(header(flags=STREAM, slot=11), exponent=11)),
         "generation": ("a generation without slots", header(generation=1)),
         "no-recipients": ("no recipients", header([])),
         "65-recipients": ("65 recipients", header([entry(local(), key_ref=f"{number:016x}") for number in range(64)] + [entry(ESCROW)])),
@@ -219,8 +226,8 @@ def recipients() -> Scenarios:
         "name-utf-8": ("a name that is not UTF-8", entry(copy, name=b"\xff")),
         "key-ref-701": ("a reference of 701 bytes", entry(copy, key_ref="x" * 701)),
         "key-ref-surrogate": ("a surrogate in the reference", entry(copy, key_ref=b"\xed\xa0\x80")),
-        "ciphertext-empty": ("a ciphertext of no bytes", entry(copy, ciphertext=b"")),
-        "ciphertext-3073": ("a ciphertext of 3,073 bytes", entry(copy, ciphertext=bytes(3073))),
+        "ciphertext-empty": ("a ciphertext of no bytes, for somebody else", entry(ESCROW, ciphertext=b""), MINE),
+        "ciphertext-3073": ("a ciphertext of 3,073 bytes, for somebody else", entry(ESCROW, ciphertext=bytes(3073)), MINE),
         "nine-facts": ("nine facts", entry(copy, *nine)),
         "facts-order": ("facts in descending order", entry(copy, ("b", ""), ("a", ""))),
         "fact-twice": ("a fact twice", entry(copy, ("a", ""), ("a", "x"))),
@@ -230,7 +237,7 @@ def recipients() -> Scenarios:
         "bytes-behind": ("a byte behind the facts", (len(MINE) - 1).to_bytes(2) + MINE[2:] + b"\0"),
         "size-4095": ("a recipient of 4,095 bytes", (4095).to_bytes(2) + MINE[2:].ljust(4095, b"\0")),
     }
-    return {f"recipient-{name}": no("format error", note, header([data]) + message()["message"]) for name, (note, data) in wrong.items()}
+    return {f"recipient-{name}": no("format error", note, header(data) + message()["message"]) for name, (note, *data) in wrong.items()}
 
 
 def changed_messages() -> Scenarios:
@@ -308,6 +315,8 @@ def changed_files() -> Scenarios:
     escrow = header([MINE, entry(ESCROW)], flags=STREAM, slot=SLOT)
     foreign = [entry(local(package=package(OTHER_ID)))]
     other, newer = (header(foreign, flags=STREAM, slot=SLOT, message_id=OTHER_ID, generation=number) for number in (0, 1))
+    theirs = [entry(local(package=package(key=OTHER_KEY)))]
+    other_key = header(theirs, flags=STREAM, slot=SLOT, generation=1, key=OTHER_KEY)
     torn, padded = flipped(slot, -1), slots(slot)[:4095] + b"\x01"
     return {
         "file-both-torn": no("decryption error", "both tags are wrong", slots(torn) + rest),
@@ -317,5 +326,8 @@ def changed_files() -> Scenarios:
         "file-one-slot": no("decryption error", "the second header is missing", slot.ljust(1 << SLOT, b"\0") + rest),
         "file-equal-generations": no("disagreement", "two headers of one generation, both right", slots(slot, escrow) + rest),
         "file-other-message": no("disagreement", "the second header is that of another file", slots(slot, other) + rest),
-        "file-other-message-newer": no("disagreement", "the same, of a higher generation", slots(slot, newer) + rest),
+        "file-other-message-newer": no(
+            "disagreement", "the second header is another file's, of a higher generation", slots(slot, newer) + rest
+        ),
+        "file-other-key": no("disagreement", "the second header is newer, and has another data key", slots(slot, other_key) + rest),
     }

@@ -64,7 +64,7 @@ def test_a_message(host: Console) -> None:
         ("first", "header 1: not a sealed message: it does not begin with 'sk-envelope/1'"),
         ("second", "header 2: not a sealed message: it does not begin with 'sk-envelope/1'"),
         ("padding", "header 2: the header of the sealed message is not padded with zeros to its slot's size"),
-        ("differ", "the two headers differ: a rewrap was interrupted; start it again"),
+        ("differ", "the two headers differ: a rewrap was interrupted, or one of them is damaged; rewrap the file again"),
     ],
 )
 def test_faults_are_shown(damage: str, fault: str, host: Console) -> None:

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import securekit.envelope
 from securekit.envelope import Envelope, EnvelopeInspection, inspect
 from securekit.exceptions import DecryptionError, EnvelopeError, FormatError, KeyNotFoundError, WrapperDeniedError, WrapperUnavailableError
 from securekit.keyring import KeyringWrapper, MemoryKeyStore
@@ -392,3 +393,11 @@ def test_a_stream_reads_from_bytes_whatever_it_was_written_to() -> None:
     for sealed in (stream(bytes(100_000)), slotted(bytes(100_000))):
         assert Envelope(LOCAL).decrypt(sealed, context=CONTEXT) == bytes(100_000)
         assert read(sealed, Envelope(LOCAL)) == bytes(100_000)
+
+
+def test_the_package_gives_its_names_and_no_others() -> None:
+    """Every public name is there, and any other one is an AttributeError as usual."""
+    for name in securekit.envelope.__all__:
+        assert getattr(securekit.envelope, name)
+    with pytest.raises(AttributeError, match="has no attribute 'Missing'"):
+        _ = securekit.envelope.Missing

@@ -143,13 +143,15 @@ class SealedReader(io.BufferedIOBase):
             if not skip and (run := self._run(number, _CHUNKS_AT_ONCE * CHUNK_SIZE if left is None else left)):
                 pieces = self._opener.open_run(number, run)
                 yield from pieces
-                self._position += len(pieces) * CHUNK_SIZE
-                left = None if left is None else left - len(pieces) * CHUNK_SIZE
+                size = len(pieces) * CHUNK_SIZE
+                del pieces  # no variable holds plaintext: error trackers show those
+                self._position += size
+                left = None if left is None else left - size
                 continue
             size = min(len(self._chunk(number)) - skip, CHUNK_SIZE if left is None else left)
             if size <= 0:
                 return
-            yield self._kept[skip : skip + size]  # no variable holds plaintext: error trackers show those
+            yield self._kept[skip : skip + size]
             self._position += size
             left = None if left is None else left - size
 

@@ -141,7 +141,7 @@ def test_a_golden_envelope_is_judged_as_it_says(scenario: dict[str, Any], count:
     if scenario["expect"] == "success":
         key = DataKey(bytes.fromhex(scenario["data_key"]))
         if "generation" in scenario:
-            counts = open_slots(envelope, FileSource(io.BytesIO(sealed)).read_at)
+            counts = open_slots(Envelope(wrapper_of(scenario["openers"][0])), FileSource(io.BytesIO(sealed)).read_at)
             assert counts.found.header.generation == scenario["generation"]
         for slot in find_slots(FileSource(io.BytesIO(sealed)).read_at):
             if slot.found and slot.found.mac == key.header_mac(slot.found.body):

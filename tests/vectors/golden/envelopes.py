@@ -226,8 +226,6 @@ def recipients() -> Scenarios:
         "name-utf-8": ("a name that is not UTF-8", entry(copy, name=b"\xff")),
         "key-ref-701": ("a reference of 701 bytes", entry(copy, key_ref="x" * 701)),
         "key-ref-surrogate": ("a surrogate in the reference", entry(copy, key_ref=b"\xed\xa0\x80")),
-        "ciphertext-empty": ("a ciphertext of no bytes, for somebody else", entry(ESCROW, ciphertext=b""), MINE),
-        "ciphertext-3073": ("a ciphertext of 3,073 bytes, for somebody else", entry(ESCROW, ciphertext=bytes(3073)), MINE),
         "nine-facts": ("nine facts", entry(copy, *nine)),
         "facts-order": ("facts in descending order", entry(copy, ("b", ""), ("a", ""))),
         "fact-twice": ("a fact twice", entry(copy, ("a", ""), ("a", "x"))),
@@ -237,7 +235,11 @@ def recipients() -> Scenarios:
         "bytes-behind": ("a byte behind the facts", (len(MINE) - 1).to_bytes(2) + MINE[2:] + b"\0"),
         "size-4095": ("a recipient of 4,095 bytes", (4095).to_bytes(2) + MINE[2:].ljust(4095, b"\0")),
     }
-    return {f"recipient-{name}": no("format error", note, header(data) + message()["message"]) for name, (note, *data) in wrong.items()}
+    headers = {name: (note, header([data])) for name, (note, data) in wrong.items()} | {
+        "ciphertext-empty": ("a ciphertext of no bytes, for somebody else", header([MINE, entry(ESCROW, ciphertext=b"")])),
+        "ciphertext-3073": ("a ciphertext of 3,073 bytes, for somebody else", header([MINE, entry(ESCROW, ciphertext=bytes(3073))])),
+    }
+    return {f"recipient-{name}": no("format error", note, data + message()["message"]) for name, (note, data) in headers.items()}
 
 
 def changed_messages() -> Scenarios:

@@ -236,6 +236,29 @@ def test_a_newer_header_for_somebody_else_is_not_undone(path: Path) -> None:
         assert slots_of(path) == (newer, newer)
 
 
+def test_a_run_is_repeated_by_who_opens_the_file_no_longer(path: Path) -> None:
+    """What a former run has done is done, and only that: headers for others, or one that is damaged, are still an error."""
+    partner = everyone()["p256"]
+    public = Sealing(partner)
+    envelope = Envelope(public, also_open=[OLD])
+    assert envelope.rewrap_file(path, drop=[OLD])
+    image = path.read_bytes()
+    assert not envelope.rewrap_file(path, drop=[OLD])
+    with pytest.raises(KeyNotFoundError, match=f"{partner.key_ref[:16]}… \\(without its private key\\), local {OLD.key_ref}:"):
+        envelope.rewrap_file(path, wrappers=[public, OTHER])
+    refile(path, lambda data: data.__setitem__(slice(SLOT), bytes(SLOT)))
+    with pytest.raises(KeyNotFoundError):
+        envelope.rewrap_file(path)
+    assert path.read_bytes()[SLOT:] == image[SLOT:]
+
+
+class Sealing(Counting):
+    """A wrapper that only wraps, as one made of a certificate alone."""
+
+    def opens(self, wrapped: WrappedKey) -> bool:
+        return False
+
+
 @pytest.mark.parametrize("generation", [0, 1, 2])
 def test_a_header_for_somebody_else_that_is_not_newer_is_overwritten(path: Path, generation: int) -> None:
     """What an exchange has replaced already, or what is another file's, stops nothing."""

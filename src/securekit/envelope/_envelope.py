@@ -195,7 +195,8 @@ class Envelope(Secretive):
             dry_run: Only find out what would be done.
 
         Returns:
-            Whether anything was (or would be) written.
+            Whether anything was (or would be) written. False as well for a file whose headers name exactly the wanted
+            recipients, and which none of the wrappers opens: a former run has exchanged them. That is not authenticated.
 
         Raises:
             securekit.exceptions.EnvelopeError: A recipient would be lost; the recipients do not fit the file's headers; the
@@ -208,6 +209,11 @@ class Envelope(Secretive):
         return rewrap_file(self, path, wrappers=wrappers, drop=drop, context=context, dry_run=dry_run)
 
     # What the other files of this package need.
+
+    @property
+    def recipients(self) -> tuple[KeyWrapper, ...]:
+        """The wrappers to which new messages are sealed."""
+        return self._wrappers
 
     def new_header(self, flags: int, *, slot: int = 0) -> tuple[Header, DataKey]:
         """Return a header for a new message, and its data key."""

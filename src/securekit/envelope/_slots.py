@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 from securekit._primitives.cobblestone import HEADER_SIZE, ChunkOpener
 from securekit._wire.atomic import locked
-from securekit.exceptions import DecryptionError, EnvelopeError, FormatError, SecureKitError
+from securekit.exceptions import DecryptionError, EnvelopeError, FormatError, KeyNotFoundError, SecureKitError
 from securekit.wrappers._recipients import describe
 
 from ._header import MAX_GENERATION, MAX_SLOT, MIN_SLOT, STREAM, DataKey, Header, SealedHeader, payload_context, read_header
@@ -137,7 +137,12 @@ def rewrap_file(
             def read_at(offset: int, size: int) -> bytes:
                 return os.pread(descriptor, size, offset)
 
-            opened = open_slots(envelope, read_at)
+            try:
+                opened = open_slots(envelope, read_at)
+            except KeyNotFoundError:
+                if _names_only(find_slots(read_at), envelope.recipients if wrappers is None else wrappers):
+                    return False
+                raise
             _check_payload(opened, read_at, context)
             header, size = opened.found.header, opened.found.header.slot_size
             if not size:
@@ -149,14 +154,7 @@ def rewrap_file(
                 for offset in () if dry_run else opened.others:  # what an interrupted run has left
                     _write(descriptor, offset, opened.found.body + opened.found.mac, size)
                 return bool(opened.others)
-            if header.generation == MAX_GENERATION:
-                message = f"{path} was rewrapped {MAX_GENERATION} times, the most a file can be: decrypt it and encrypt it anew"
-                raise EnvelopeError(message)
-            sealed = replace(changed, generation=header.generation + 1).seal(opened.key)
-            if len(sealed) > size:
-                room = f"the recipients need {len(sealed)} bytes, and the headers of {path} have room for {size}"
-                message = f"{room}: decrypt it and encrypt it anew"
-                raise EnvelopeError(message)
+            sealed = _next_generation(changed, opened.key, path)
             if dry_run:
                 return True
             # First what does not count now, so that the header that does is there until the new one is.
@@ -196,10 +194,30 @@ def _search(read_at: ReadAt) -> Slot | None:
     return next((slot for slot in slots if slot.found), None)
 
 
+def _names_only(slots: Sequence[Slot], wanted: Sequence[KeyWrapper]) -> bool:
+    """Say whether there are two headers, both for the wanted recipients: an earlier run has done what this one cannot."""
+    names = sorted((wrapper.name, wrapper.key_ref) for wrapper in wanted)
+    found = [[wrapped.recipient for wrapped in slot.found.header.recipients] for slot in slots if slot.found]
+    return found == [names, names]
+
+
 def _check_payload(opened: Opened, read_at: ReadAt, context: Mapping[str, str] | None) -> None:
     if context is not None:
         bound = payload_context(opened.found.header, context)
         ChunkOpener(opened.key.payload_key(STREAM), bound, read_at(opened.payload, HEADER_SIZE))
+
+
+def _next_generation(header: Header, key: DataKey, path: str | os.PathLike[str]) -> bytes:
+    """Return the encoding of a header that follows the one it was made from, if it fits its slot."""
+    if header.generation == MAX_GENERATION:
+        message = f"{path} was rewrapped {MAX_GENERATION} times, the most a file can be: decrypt it and encrypt it anew"
+        raise EnvelopeError(message)
+    sealed = replace(header, generation=header.generation + 1).seal(key)
+    if len(sealed) > header.slot_size:
+        room = f"the recipients need {len(sealed)} bytes, and the headers of {path} have room for {header.slot_size}"
+        message = f"{room}: decrypt it and encrypt it anew"
+        raise EnvelopeError(message)
+    return sealed
 
 
 def _check_newer(opened: Opened, wanted: Header, path: str | os.PathLike[str]) -> None:

@@ -101,9 +101,13 @@ def unwrap_first(
     candidates = [(wrapper, wrapped) for wrapper in wrappers for wrapped in recipients if wrapper.opens(wrapped)]
     candidates.sort(key=lambda candidate: candidate[0].outsiders_can_wrap)
     if not candidates:
-        have = ", ".join(describe(wrapper.name, wrapper.key_ref) for wrapper in wrappers) or "no wrapper"
+        named = {wrapped.recipient for wrapped in recipients}
+        have = ", ".join(
+            describe(*recipient) + (" (without its private key)" if recipient in named else "")
+            for recipient in ((wrapper.name, wrapper.key_ref) for wrapper in wrappers)
+        )
         want = ", ".join(describe(*wrapped.recipient) for wrapped in recipients)
-        message = f"{name} is wrapped to {want}, and is to be opened with {have}: {hint}"
+        message = f"{name} is wrapped to {want}, and is to be opened with {have or 'no wrapper'}: {hint}"
         raise KeyNotFoundError(message)
     failures: list[WrapperError] = []
     for wrapper, wrapped in candidates:

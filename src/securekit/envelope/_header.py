@@ -14,6 +14,7 @@ from __future__ import annotations
 import hmac
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from securekit._primitives.aead import KEY_SIZE
@@ -181,22 +182,24 @@ def _payload_label(flags: int) -> str:
 
 def _encode_recipient(wrapped: WrappedKey) -> bytes:
     """Return the one encoding. What a wrapper gave is checked as a reader will: a header that nobody can read is not written."""
-    about = sorted((name.encode(), text.encode()) for name, text in wrapped.about.items())
+    before, behind = _encode_around(wrapped.wrapper, wrapped.key_ref, tuple(sorted(wrapped.about.items())))
+    size = len(wrapped.ciphertext)
+    fits = 0 < size <= MAX_CIPHERTEXT_SIZE and len(before) + 2 + size + len(behind) <= MAX_RECIPIENT_SIZE - 2
+    _expect(fits, "would have a recipient out of bounds")
+    return _long(b"".join((before, _long(wrapped.ciphertext), behind)))
+
+
+@lru_cache(maxsize=256)  # the same for every message to a recipient, and a fifth of the time that a small one takes
+def _encode_around(wrapper: str, key_ref: str, about: tuple[tuple[str, str], ...]) -> tuple[bytes, bytes]:
+    """Return what stands before and behind a recipient's ciphertext."""
     try:
-        encoded = b"".join(
-            [
-                _short(wrapped.wrapper.encode()),
-                _long(wrapped.key_ref.encode()),
-                _long(wrapped.ciphertext),
-                bytes([len(about)]),
-                *(_short(name) + _long(text) for name, text in about),
-            ]
-        )
+        before = _short(wrapper.encode()) + _long(key_ref.encode())
+        behind = bytes([len(about)]) + b"".join(_short(name.encode()) + _long(text.encode()) for name, text in about)
     except (OverflowError, ValueError):
-        encoded = b""
-    _expect(len(encoded) <= MAX_RECIPIENT_SIZE - 2, "would have a recipient out of bounds")
-    _decode_recipient(encoded)
-    return _long(encoded)
+        before = behind = b""
+    _expect(before != b"", "would have a recipient out of bounds")
+    _decode_recipient(before + _long(b"ciphertext") + behind)
+    return before, behind
 
 
 def _decode_recipient(encoded: bytes) -> WrappedKey:

@@ -20,9 +20,10 @@ from securekit.exceptions import SecureKitError
 from securekit.testing import FlakyWrapper
 from securekit.wrappers import KeyWrapper, LocalWrapper, PassphraseWrapper
 from securekit.wrappers._post_quantum import PostQuantumWrapper
+from tests.canaries import walk
 from tests.conftest import Count
 from tests.envelope.parts import header, stream
-from tests.wrappers.test_canaries import _shapes, _walk
+from tests.wrappers.test_canaries import _shapes
 
 KEK = b"canary-kek-0123456789abcdefghijk"
 SEED = b"canary-seed-0123456789abcdefghij"
@@ -61,7 +62,7 @@ def test_no_holder_shows_its_secret(make: Callable[[], Any], caplog: pytest.LogC
     for write in (pickle.dumps, copy.copy, copy.deepcopy, json.dumps):
         with pytest.raises(TypeError) as caught:
             write(holder)
-        check(*_walk(caught.value))
+        check(*walk(caught.value, frames_of=SecureKitError))
 
 
 def test_readers_and_writers_show_nothing() -> None:
@@ -144,7 +145,7 @@ def test_no_error_shows_a_secret(failure: str, tmp_path: Path, caplog: pytest.Lo
     with pytest.raises((SecureKitError, ValueError, TypeError, OSError)) as caught:
         FAILURES[failure](tmp_path)
 
-    check(*_walk(caught.value), caplog.text)
+    check(*walk(caught.value, frames_of=SecureKitError), caplog.text)
     count("error paths walked for canaries", 1)
 
 
@@ -153,4 +154,4 @@ def test_a_data_key_is_in_no_frame_of_a_failing_wrap(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(_envelope, "random_bytes", lambda size: KEY[:size])
     with pytest.raises(SecureKitError) as caught:
         Envelope([LOCAL, away()]).encrypt(b"", context={})
-    check(*_walk(caught.value))
+    check(*walk(caught.value, frames_of=SecureKitError))

@@ -10,18 +10,17 @@ import pickle
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import pytest
 
-import securekit
 from securekit._wire.base64url import encode
 from securekit.exceptions import SecureKitError
 from securekit.keyring import Event, FileKeyStore, Keyring, KeyringWrapper, KeyState, inspect
 from securekit.keyring._document import KeyringDocument, KeyringSecret
 from securekit.testing import FlakyWrapper
 from securekit.wrappers import LocalWrapper
+from tests.canaries import walk
 from tests.conftest import Count
 from tests.keyring.parts import OTHER, PATH, certificate, document, escrow, open_keyring, storage_with, store_on, version
 
@@ -32,7 +31,6 @@ PLAINTEXT = b"canary-plaintext of a customer"
 VALUE = "canary-value of a context äöü"
 CONTEXT = {"customer": VALUE}
 CANARIES = [KEK, SECRET.value, KEY, PLAINTEXT, VALUE.encode()]
-PACKAGE = Path(securekit.__file__).parent
 
 
 def _shapes(secret: bytes) -> Iterator[str]:
@@ -122,28 +120,6 @@ def test_what_may_be_shown_is_public() -> None:
         assert pickle.loads(pickle.dumps(each)) == each
 
 
-def _walk(error: BaseException) -> Iterator[object]:
-    """Yield whatever an error tracker could show: text, attributes, causes, and the variables of our frames."""
-    seen: list[BaseException] = []
-    pending: list[BaseException | None] = [error]
-    while pending:
-        current = pending.pop()
-        if current is None or current in seen:
-            continue
-        seen.append(current)
-        pending += [current.__cause__, current.__context__]
-        yield from (current, current.args, vars(current), getattr(current, "__notes__", []))
-        yield from (getattr(current, name, None) for name in dir(current) if not name.startswith("__"))
-        yield from _variables(current.__traceback__)
-
-
-def _variables(trace: TracebackType | None) -> Iterator[object]:
-    while trace is not None:
-        if Path(trace.tb_frame.f_code.co_filename).is_relative_to(PACKAGE):
-            yield from trace.tb_frame.f_locals.values()
-        trace = trace.tb_next
-
-
 FOREIGN = open_keyring(document(secret=KeyringSecret(bytes(32))))
 TOKEN = _ring().encrypt(PLAINTEXT, context=CONTEXT)
 PUBLIC: Mapping[str, str] = {"customer": "4711"}
@@ -208,7 +184,7 @@ def test_no_error_shows_a_secret(failure: str, caplog: pytest.LogCaptureFixture,
     if failure in CALLERS:
         _check(caught.value, caught.value.args, caught.value.__cause__, caught.value.__context__)
     else:
-        _check(*_walk(caught.value))
+        _check(*walk(caught.value))
     _check(caplog.text)
     count("error paths walked for canaries", 1)
 
@@ -220,7 +196,7 @@ def test_errors_in_place_of_results_show_nothing() -> None:
     for error in found:
         assert isinstance(error, SecureKitError)
         assert error.__traceback__ is None
-        _check(*_walk(error))
+        _check(*walk(error))
 
 
 def test_no_file_holds_a_key(tmp_path: Path) -> None:
@@ -248,4 +224,4 @@ def test_the_check_would_find_a_canary() -> None:
         outer = RuntimeError()
         outer.__context__ = ValueError(f"x{secret.hex()}x")
         with pytest.raises(AssertionError):
-            _check(*_walk(outer))
+            _check(*walk(outer))

@@ -9,11 +9,9 @@ import logging
 import pickle
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import TracebackType
 
 import pytest
 
-import securekit
 from securekit._primitives.aead import KcXaes256Gcm
 from securekit._wire.base64url import encode
 from securekit._wire.key_files import read_key_file
@@ -23,6 +21,7 @@ from securekit.opening import open_wrapper
 from securekit.secret import Secret
 from securekit.wrappers import LocalWrapper, PassphraseWrapper, WrappedKey
 from securekit.wrappers._protocol import open_package, seal_package
+from tests.canaries import walk
 from tests.conftest import Count
 
 KEK = b"canary-kek-0123456789abcdefghijk"
@@ -43,7 +42,6 @@ def _shapes(secret: bytes) -> Iterator[str]:
     yield str(int.from_bytes(secret))
 
 
-PACKAGE = Path(securekit.__file__).parent
 SHAPES = {shape for secret in CANARIES for shape in _shapes(secret)}
 
 
@@ -52,31 +50,6 @@ def _check(*texts: object) -> None:
     for value in texts:
         for text in (repr(value), str(value), f"{value}"):
             assert not [shape for shape in SHAPES if shape in text]
-
-
-def _walk(error: BaseException) -> Iterator[object]:
-    """Yield whatever an error tracker could show of an error: its text, attributes, causes, and our frames' variables."""
-    seen: list[BaseException] = []
-    pending: list[BaseException | None] = [error]
-    while pending:
-        current = pending.pop()
-        if current is None or current in seen:
-            continue
-        seen.append(current)
-        pending += [current.__cause__, current.__context__]
-        yield from (current, current.args, vars(current), getattr(current, "__notes__", []))
-        for attribute in dir(current):
-            if not attribute.startswith("__"):
-                yield getattr(current, attribute, None)
-        if isinstance(error, SecureKitError):  # a caller's mistake is shown with what the caller passed
-            yield from _variables(current.__traceback__)
-
-
-def _variables(trace: TracebackType | None) -> Iterator[object]:
-    while trace is not None:
-        if Path(trace.tb_frame.f_code.co_filename).is_relative_to(PACKAGE):
-            yield from trace.tb_frame.f_locals.values()
-        trace = trace.tb_next
 
 
 def _wrapped() -> WrappedKey:
@@ -103,7 +76,7 @@ def test_no_holder_shows_its_secret(make: Callable[[], object], caplog: pytest.L
     for write in (pickle.dumps, copy.copy, copy.deepcopy, json.dumps):
         with pytest.raises(TypeError) as caught:
             write(holder)
-        _check(*_walk(caught.value))
+        _check(*walk(caught.value, frames_of=SecureKitError))
     with pytest.raises(TypeError):
         vars(holder)
 
@@ -172,7 +145,7 @@ def test_no_error_shows_a_secret(failure: str, tmp_path: Path, caplog: pytest.Lo
     with pytest.raises((SecureKitError, ValueError, TypeError)) as caught:
         _FAILURES[failure](tmp_path)
 
-    _check(*_walk(caught.value), caplog.text)
+    _check(*walk(caught.value, frames_of=SecureKitError), caplog.text)
     count("error paths walked for canaries", 1)
 
 
@@ -183,7 +156,7 @@ def test_the_check_would_find_a_canary() -> None:
             outer = RuntimeError()
             outer.__context__ = error
             with pytest.raises(AssertionError):
-                _check(*_walk(outer))
+                _check(*walk(outer, frames_of=SecureKitError))
 
 
 def test_no_file_but_the_key_file_holds_the_key(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@
     ├── KeyStateError              the key exists, but its state forbids this
     ├── KeyFileError               a key file that is not guarded well enough to be read
     ├── CertificateError           a certificate that must not be wrapped to
+    ├── ConfigError                a configuration document is not as its policy, its environment or its reader wants it
     ├── EnvelopeError              a sealed file cannot be rewrapped, or its two headers disagree
     ├── KeyStoreError              the place where keyrings live failed
     │   ├── ConflictError          somebody else wrote first; read again and retry
@@ -26,6 +27,7 @@ from __future__ import annotations
 
 __all__ = [
     "CertificateError",
+    "ConfigError",
     "ConflictError",
     "DecryptionError",
     "EnvelopeError",
@@ -80,6 +82,10 @@ class KeyFileError(SecureKitError):
 
 class CertificateError(SecureKitError):
     """A certificate, or the private key beside it, must not be used for wrapping. Says why."""
+
+
+class ConfigError(SecureKitError):
+    """A configuration document, or its trust, is not as it has to be: who signed, what is in clear, which environment. Says what to do."""
 
 
 class EnvelopeError(SecureKitError):

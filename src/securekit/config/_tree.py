@@ -9,11 +9,30 @@ from datetime import date, datetime, time
 from enum import Enum
 from typing import Protocol
 
-__all__ = ["MAX_DEPTH", "MAX_LEAVES", "MAX_SIZE", "MERGE", "Alias", "Metadata", "Path", "Scalar", "Source", "Tree"]
+__all__ = [
+    "MAX_DEPTH",
+    "MAX_LEAVES",
+    "MAX_SIZE",
+    "MERGE",
+    "METADATA",
+    "METADATA_LISTS",
+    "Alias",
+    "Metadata",
+    "Path",
+    "Scalar",
+    "Source",
+    "Tree",
+]
 
 MAX_SIZE = 2 * 1024 * 1024  # bytes of a document
 MAX_DEPTH = 64  # mappings and lists inside each other
 MAX_LEAVES = 50_000  # scalars, and with every alias expanded
+
+METADATA = "securekit"
+"""The key of the metadata block, and the first word of its comment lines in .env and INI."""
+
+METADATA_LISTS = frozenset({"encrypt", "recipients", "keys", "signatures"})
+"""The names in the metadata block that hold a list, of any length; every other one holds a single text."""
 
 Path = tuple[str | int, ...]
 """Where a value is: the keys of mappings and the indices of lists from the root on."""

@@ -17,6 +17,7 @@ __all__ = [
     "METADATA",
     "METADATA_LISTS",
     "Alias",
+    "MergeKey",
     "Metadata",
     "Path",
     "Scalar",

@@ -32,16 +32,18 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, quote
 
 if TYPE_CHECKING:
     from securekit.keyring import KeyStore, StoreOptions
     from securekit.wrappers import KeyWrapper
 
-__all__ = ["STORE_VARIABLE", "WRAP_VARIABLE", "open_store", "open_wrapper"]
+__all__ = ["STORE_VARIABLE", "WRAP_VARIABLE", "kind_of", "open_store", "open_wrapper"]
 
 STORE_VARIABLE = "SECUREKIT_STORE"
 WRAP_VARIABLE = "SECUREKIT_WRAP"
+
+_LOOK = 65_536  # bytes in which the kind of a key file shows
 
 AskPassphrase = Callable[[str], str]
 """Asks a person for the secret that the given text describes."""
@@ -133,6 +135,44 @@ def open_wrapper(name: str, *, ask: AskPassphrase | None = None) -> KeyWrapper:
 
         return PostQuantumWrapper.from_files(public=target or None, key=options.get("key"))
     message = f"{name!r} names no wrapper: local:FILE, passphrase:, passphrase:FILE, cert:FILE, pkcs12:FILE or pq:FILE"
+    raise ValueError(message)
+
+
+def kind_of(name: str, *, opens: bool) -> str:
+    """Return ``name`` as `open_wrapper` takes it: as it is, or, if it names a file, by what is in that file.
+
+    Args:
+        name: For example ``local:root.key``, or ``host.pem``.
+        opens: Whether a private key is wanted, or a certificate or public key.
+
+    Raises:
+        ValueError: The file cannot be read, or holds nothing of that kind.
+    """
+    kind, colon, _ = name.partition(":")
+    if colon and kind.isalnum() and not Path(name).exists():
+        return name
+    try:
+        with Path(name).open("rb") as file:
+            begin = file.read(_LOOK)
+    except OSError as error:
+        message = f"{name}: {error.strerror}"
+        raise ValueError(message) from None
+    if begin.startswith(b"securekit-local-key-1:"):
+        return f"local:{name}"
+    if name.endswith((".p12", ".pfx")):
+        return f"pkcs12:{name}"
+    if begin.startswith(b"securekit-pq-"):
+        kind, private, public = "pq", begin.startswith(b"securekit-pq-private-"), begin.startswith(b"securekit-pq-public-")
+    elif begin.startswith(b"\x30"):  # DER, which does not say what it is
+        kind, private, public = "cert", True, True
+    else:
+        kind, private, public = "cert", b"PRIVATE KEY-----" in begin, b"-----BEGIN CERTIFICATE-----" in begin
+    if opens and private:
+        return f"{kind}:?key={quote(name, safe='/')}"
+    if public and not opens:
+        return f"{kind}:{name}"
+    wanted = "a private key" if opens else "a certificate or a public key"
+    message = f"{name} is {'only a private' if private else 'only a public' if public else 'no'} key; {wanted} is needed here"
     raise ValueError(message)
 
 

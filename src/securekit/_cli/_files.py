@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
-from urllib.parse import quote
 
 import click
 
@@ -45,7 +44,6 @@ _STEP = 1024 * 1024  # bytes
 _MAGIC = b"sk-envelope/1\n"
 _MESSAGE = _MAGIC + b"\0"  # the flags of what `Envelope.encrypt` makes
 _MAX_MESSAGE = 65 * 1024 * 1024  # bytes: 64 MiB, with the longest header
-_LOOK = 65_536  # bytes in which the kind of a key file shows
 
 Advance = Callable[[int], None]
 Source = Path | io.BufferedReader
@@ -157,9 +155,9 @@ def is_sealed(source: Source) -> bool:
 
 def open_recipients(names: Sequence[str], *, passphrase: bool) -> list[KeyWrapper]:
     """Return the wrappers that ``--to`` names: as `open_wrapper`, or a file with a certificate or a post-quantum key."""
-    from securekit.opening import open_wrapper
+    from securekit.opening import kind_of, open_wrapper
 
-    wrappers = [open_wrapper(_with_kind(name, opens=False)) for name in names]
+    wrappers = [open_wrapper(kind_of(name, opens=False)) for name in names]
     if passphrase:
         wrappers.append(open_wrapper("passphrase:", ask=_ask_twice))
     return wrappers
@@ -167,9 +165,9 @@ def open_recipients(names: Sequence[str], *, passphrase: bool) -> list[KeyWrappe
 
 def open_identities(names: Sequence[str]) -> list[KeyWrapper]:
     """Return the wrappers that ``--identity`` names: as `open_wrapper`, or a file with a private key."""
-    from securekit.opening import open_wrapper
+    from securekit.opening import kind_of, open_wrapper
 
-    return [open_wrapper(_with_kind(name, opens=True)) for name in names]
+    return [open_wrapper(kind_of(name, opens=True)) for name in names]
 
 
 def references(names: Sequence[str]) -> list[str]:
@@ -237,36 +235,6 @@ def writing(output: Path | None) -> Iterator[BinaryIO]:
 def _ask_twice(what: str) -> str:
     answer: str = click.prompt(what.capitalize(), hide_input=True, confirmation_prompt=True, err=True)
     return answer
-
-
-def _with_kind(name: str, *, opens: bool) -> str:
-    """Return ``name`` as `open_wrapper` takes it, from the name of a file by what is in it."""
-    kind, colon, _ = name.partition(":")
-    if colon and kind.isalnum() and not Path(name).exists():
-        return name
-    try:
-        with Path(name).open("rb") as file:
-            begin = file.read(_LOOK)
-    except OSError as error:
-        message = f"{name}: {error.strerror}"
-        raise ValueError(message) from None
-    if begin.startswith(b"securekit-local-key-1:"):
-        return f"local:{name}"
-    if name.endswith((".p12", ".pfx")):
-        return f"pkcs12:{name}"
-    if begin.startswith(b"securekit-pq-"):
-        kind, private, public = "pq", begin.startswith(b"securekit-pq-private-"), begin.startswith(b"securekit-pq-public-")
-    elif begin.startswith(b"\x30"):  # DER, which does not say what it is
-        kind, private, public = "cert", True, True
-    else:
-        kind, private, public = "cert", b"PRIVATE KEY-----" in begin, b"-----BEGIN CERTIFICATE-----" in begin
-    if opens and private:
-        return f"{kind}:?key={quote(name, safe='/')}"
-    if public and not opens:
-        return f"{kind}:{name}"
-    wanted = "a private key" if opens else "a certificate or a public key"
-    message = f"{name} is {'only a private' if private else 'only a public' if public else 'no'} key; {wanted} is needed here"
-    raise ValueError(message)
 
 
 def _files_below(directory: Path, *, suffix: str = "") -> list[Path]:

@@ -1,0 +1,307 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Documents: configuration in one of the formats, with the block that says who may read it and proves it whole."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path as FilePath
+from typing import TYPE_CHECKING
+
+from securekit._wire.pae import pae
+from securekit.exceptions import ConfigError, FormatError, KeyNotFoundError
+from securekit.secret import Secretive
+
+from . import _formats
+from ._block import MetadataBlock, Signature
+from ._canonical import canonical
+from ._opening import check_tag, unwrap_keys
+from ._path import format_path
+from ._token import DocumentKey, must_open
+from ._tree import MAX_SIZE, Path, Scalar, Source
+from ._walk import Leaf, find, leaves, reveal, tokens
+
+if TYPE_CHECKING:
+    from securekit._primitives.signatures import SigningKey
+    from securekit.wrappers import KeyWrapper
+
+__all__ = ["Document", "OpenDocument"]
+
+_BOM = b"\xef\xbb\xbf"
+_SIGNATURE_LABEL = "securekit/config/1 signature"
+
+
+class Document:
+    """A configuration document as it was read: immutable, and not verified.
+
+    Made by `read` or `parse`. What it says is believed after `OpenDocument` has proven the integrity tag, or
+    `securekit.config.Trust` a signature; `securekit.config.load` does both.
+
+    Attributes:
+        source: The text with its tree.
+        format: ``"yaml"``, ``"json"``, ``"toml"``, ``"env"`` or ``"ini"``.
+        name: What it is called in messages: its file.
+        block: The metadata; None if nothing in it is encrypted yet.
+    """
+
+    def __init__(self, source: Source, format: str, *, name: str, block: MetadataBlock | None, bom: bytes = b"") -> None:  # noqa: A002 - the word
+        self.source = source
+        self.format = format
+        self.name = name
+        self.block = block
+        self._bom = bom
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str], *, format: str | None = None) -> Document:  # noqa: A002 - the word for it
+        """Read a document from a file.
+
+        Args:
+            path: The file, at most 2 MiB.
+            format: If its name does not tell.
+
+        Raises:
+            securekit.exceptions.ConfigError: The file cannot be read.
+            securekit.exceptions.FormatError: It is no document of that format; with line and reason.
+        """
+        file = FilePath(path)
+        return cls.parse(read_document(file), format=format or _formats.format_of(file), name=str(file))
+
+    @classmethod
+    def parse(cls, data: bytes, *, format: str, name: str = "the document") -> Document:  # noqa: A002 - the word for it
+        """Take a document from memory; arguments and errors as `read`."""
+        if format not in _formats.FORMATS:
+            message = f"a document's format is one of {', '.join(_formats.FORMATS)}, not {format!r}"
+            raise ValueError(message)
+        if len(data) > MAX_SIZE:
+            message = f"{name} has more than {MAX_SIZE} bytes"
+            raise FormatError(message)
+        bom = _BOM if data.startswith(_BOM) else b""
+        try:
+            text = data[len(bom) :].decode()
+        except UnicodeDecodeError as error:
+            line = data.count(b"\n", 0, error.start) + 1
+            message = f"{name}: line {line}: not UTF-8"
+        else:
+            try:
+                source = _formats.parse(text, format)
+                metadata = source.metadata
+                block = None if metadata is None else MetadataBlock.decode(metadata)
+            except FormatError as error:
+                message = f"{name}: {error}"
+            else:
+                return cls(source, format, name=name, block=block, bom=bom)
+        raise FormatError(message) from None
+
+    def to_bytes(self) -> bytes:
+        """Return the document as a file holds it."""
+        return self._bom + self.source.text.encode()
+
+    def with_text(self, text: str) -> Document:
+        """Return another text of this document, parsed."""
+        return Document.parse(self._bom + text.encode(), format=self.format, name=self.name)
+
+    @cached_property
+    def required(self) -> MetadataBlock:
+        """The metadata of a document that has some.
+
+        Raises:
+            securekit.exceptions.ConfigError: Nothing in it is encrypted yet.
+        """
+        if self.block is None:
+            message = f"{self.name} is not encrypted: it has no securekit block; encrypt it with: securekit config encrypt"
+            raise ConfigError(message)
+        return self.block
+
+    @cached_property
+    def canonical(self) -> bytes:
+        """The canonical document, which the integrity tag covers."""
+        return canonical(self.source.tree, self.required)
+
+    @property
+    def signed_bytes(self) -> bytes:
+        """What signatures cover: the canonical document and the integrity tag."""
+        return pae([_SIGNATURE_LABEL, self.canonical, self.required.tag])
+
+    def leaves(self) -> Iterator[Leaf]:
+        """Yield every value with its path, in the document's order."""
+        return leaves(self.source.tree)
+
+    def clear_secrets(self) -> tuple[Leaf, ...]:
+        """Return the values that a pattern wants encrypted, and that are in clear text."""
+        patterns = self.required.patterns
+        return tuple(leaf for leaf in self.leaves() if leaf.token is None and patterns.matches(leaf.path))
+
+    def check_environment(self, environment: str) -> None:
+        """Check that the document belongs to ``environment``.
+
+        Raises:
+            securekit.exceptions.ConfigError: It belongs to another one.
+        """
+        if self.required.environment != environment:
+            message = f"{self.name} belongs to the environment {self.required.environment!r}, and {environment!r} was asked for"
+            raise ConfigError(message)
+
+    def open(self, wrappers: Sequence[KeyWrapper]) -> OpenDocument:
+        """Unwrap the data keys, and verify the integrity tag.
+
+        Raises:
+            securekit.exceptions.ConfigError: It is not encrypted.
+            securekit.exceptions.KeyNotFoundError: None of ``wrappers`` is a recipient.
+            securekit.exceptions.DecryptionError: The document was changed, or belongs to other keys.
+        """
+        block = self.required
+        used = {token.key_id for _, token in tokens(self.source.tree)}
+        keys = unwrap_keys(block, wrappers, used, name=self.name)
+        check_tag(block, self.canonical, keys)
+        return OpenDocument(self, keys)
+
+    def sign(self, key: SigningKey) -> Document:
+        """Return the document with a signature of ``key``, beside those of others, in the place of an older one of its own."""
+        block = self.required
+        signature = Signature(key.reference, key.sign(self.signed_bytes))
+        others = [other for other in block.signatures if other.reference != key.reference]
+        return self.with_block(replace(block, signatures=tuple(sorted((*others, signature), key=lambda one: one.reference))))
+
+    def with_block(self, block: MetadataBlock) -> Document:
+        """Return the document with another metadata block."""
+        block.check()
+        written = self.with_text(self.source.with_metadata(block.encode()))
+        if written.block != block or written.source.tree != self.source.tree:
+            message = f"{self.name}: the securekit block does not read back as it was written; is something else called securekit?"
+            raise FormatError(message)
+        return written
+
+    def write(self, path: str | os.PathLike[str], *, expected: Document | None) -> None:
+        """Write the document to a file: atomically, and only if the file is still what it was.
+
+        Args:
+            path: The file. Its mode is kept; a new one is readable by all: it holds no secret in clear text.
+            expected: What the file held when it was read; None if there was no file.
+
+        Raises:
+            securekit.exceptions.ConflictError: Somebody else has changed or made the file meanwhile.
+            securekit.exceptions.ConfigError: It cannot be written.
+        """
+        write_document(FilePath(path), self.to_bytes(), expected=None if expected is None else expected.to_bytes())
+
+
+class OpenDocument(Secretive):
+    """A document whose integrity tag was verified, with the data keys that open its values."""
+
+    __slots__ = ("_keys", "document")
+
+    def __init__(self, document: Document, keys: Mapping[str, DocumentKey]) -> None:
+        self.document = document
+        self._keys = keys
+
+    def value(self, leaf: Leaf) -> Scalar:
+        """Return the value of one of the document's leaves, in clear.
+
+        Raises:
+            securekit.exceptions.DecryptionError: It does not open where it stands.
+        """
+        token = leaf.token
+        return leaf.value if token is None else must_open(self._keys, token).open(leaf.path, token)
+
+    def at(self, path: Path) -> Scalar:
+        """Return the value at ``path``, in clear.
+
+        Raises:
+            securekit.exceptions.ConfigError: There is none, or no single one.
+        """
+        return self.value(find_leaf(self.document, path))
+
+    def reveal(self) -> dict[str, object]:
+        """Return the values that an application gets: encrypted ones as `Secret`. Errors as `securekit.config.load`."""
+        return reveal(self.document.source.tree, self.document.required.patterns, self._keys)
+
+    def key(self, key_id: str) -> DocumentKey:
+        """Return a data key: to wrap it to one more recipient."""
+        return self._keys[key_id]
+
+    def decrypted(self) -> Document:
+        """Return the document with its values in clear, and without the metadata.
+
+        Raises:
+            securekit.exceptions.FormatError: The format cannot hold a value, or not where it stands.
+        """
+        document = self.document
+        values = {leaf.path: self.value(leaf) for leaf in document.leaves() if leaf.token is not None}
+        return document.with_text(document.with_text(document.source.replace(values)).source.with_metadata(None))
+
+
+def find_leaf(document: Document, path: Path) -> Leaf:
+    """Return the value at ``path``.
+
+    Raises:
+        securekit.exceptions.ConfigError: There is nothing, or a mapping or list; names what was perhaps meant.
+    """
+    name = format_path(path)
+    try:
+        node = find(document.source.tree, path)
+    except KeyError:
+        known = [leaf.name for leaf in document.leaves()]
+        message = f"{document.name} has no {name}{suggestion(name, known)}"
+        raise ConfigError(message) from None
+    for leaf in leaves(node, path):
+        if leaf.path == path:
+            return leaf
+        message = f"{name} is not a single value: name one below it, such as {leaf.name}"
+        raise ConfigError(message)
+    message = f"{name} is not a single value"
+    raise ConfigError(message)
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """Return what was perhaps meant by ``name``, as the end of a message."""
+    from difflib import get_close_matches
+
+    close = get_close_matches(name, known, 1)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def read_document(path: FilePath) -> bytes:
+    """Return the bytes of a document's file: one byte more than is allowed, if there are more.
+
+    Raises:
+        securekit.exceptions.ConfigError: It cannot be read.
+    """
+    try:
+        # O_NONBLOCK: a FIFO in place of the file must not block us.
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        with os.fdopen(descriptor, "rb") as file:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                message = f"{path} is not a regular file"
+                raise ConfigError(message)
+            return file.read(MAX_SIZE + 1)
+    except OSError as error:
+        message = f"cannot read {path}: {error.strerror}"
+        raise ConfigError(message) from None
+
+
+def write_document(path: FilePath, data: bytes, *, expected: bytes | None) -> None:
+    """Write a document's file; arguments and errors as `Document.write`."""
+    from securekit._wire.atomic import write_atomic, write_new
+
+    try:
+        if expected is None:
+            write_new(path, data, mode=0o644)
+        else:
+            write_atomic(path, data, mode=stat.S_IMODE(path.lstat().st_mode), expected=expected)
+    except OSError as error:
+        message = f"cannot write {path}: {error.strerror}; what was there before is intact"
+        raise ConfigError(message) from None
+
+
+def opened_or_none(document: Document, wrappers: Sequence[KeyWrapper]) -> OpenDocument | None:
+    """Return the open document, or None if none of ``wrappers`` is a recipient: its author may write, and not read."""
+    try:
+        return document.open(wrappers) if wrappers else None
+    except KeyNotFoundError:
+        return None
+
+
+Confirm = Callable[[str], bool]

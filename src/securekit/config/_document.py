@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path as FilePath
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 from securekit._wire.pae import pae
 from securekit.exceptions import ConfigError, FormatError, KeyNotFoundError
 from securekit.secret import Secretive
+from securekit.wrappers._recipients import describe
 
 from . import _formats
 from ._block import MetadataBlock, Signature
@@ -27,6 +29,10 @@ from ._walk import Leaf, find, leaves, reveal, tokens
 if TYPE_CHECKING:
     from securekit._primitives.signatures import SigningKey
     from securekit.wrappers import KeyWrapper
+
+    from ._edit import Edit
+    from ._state import HostState
+    from ._trust import Trust
 
 __all__ = ["Document", "OpenDocument"]
 
@@ -144,8 +150,13 @@ class Document:
             message = f"{self.name} belongs to the environment {self.required.environment!r}, and {environment!r} was asked for"
             raise ConfigError(message)
 
-    def open(self, wrappers: Sequence[KeyWrapper]) -> OpenDocument:
+    def open(self, wrappers: Sequence[KeyWrapper], *, adopt: bool = False) -> OpenDocument:
         """Unwrap the data keys, and verify the integrity tag.
+
+        Args:
+            wrappers: What may open it.
+            adopt: The caller takes over what was changed by hand: the tag is not looked at. Every value still has to decrypt
+                where it stands.
 
         Raises:
             securekit.exceptions.ConfigError: It is not encrypted.
@@ -155,8 +166,93 @@ class Document:
         block = self.required
         used = {token.key_id for _, token in tokens(self.source.tree)}
         keys = unwrap_keys(block, wrappers, used, name=self.name)
-        check_tag(block, self.canonical, keys)
+        if not adopt:
+            check_tag(block, self.canonical, keys)
         return OpenDocument(self, keys)
+
+    def encrypt(
+        self, *, environment: str, recipients: Sequence[KeyWrapper], patterns: Iterable[str], clock: Callable[[], float] = time.time
+    ) -> Edit:
+        """Begin an editing session that makes an encrypted document of this one, which is in clear text.
+
+        Args:
+            environment: Where it belongs, such as ``"production"``.
+            recipients: Who can read it: wrappers made from certificates, post-quantum keys, keyrings …
+            patterns: What must be encrypted, such as ``"db.password"`` and ``"**.secret*"``. Each matches something.
+            clock: Seconds since 1970, for tests.
+
+        Raises:
+            securekit.exceptions.ConfigError: It is encrypted already, or a pattern matches nothing.
+            ValueError: The environment or a pattern has another form.
+        """
+        from ._edit import Edit
+
+        edit = Edit.of_clear(self, environment=environment, recipients=recipients, clock=clock)
+        edit.protect(patterns)
+        return edit
+
+    def edit(
+        self,
+        *,
+        wrappers: Sequence[KeyWrapper] = (),
+        trust: Trust | None = None,
+        state: HostState | None = None,
+        confirmed: Collection[str] = (),
+        adopt: bool = False,
+        clock: Callable[[], float] = time.time,
+    ) -> Edit:
+        """Begin an editing session on this encrypted document, if it may be built upon.
+
+        Args:
+            wrappers: What may read it; and what wraps to those recipients that are no public keys. Without a reader, secrets
+                can be written and not read.
+            trust: Whom to believe.
+            state: What this host has seen.
+            confirmed: References of recipients that the caller has compared with their owners.
+            adopt: The caller has looked at the changes of an unverified document, and takes them over.
+            clock: Seconds since 1970, for tests.
+
+        Raises:
+            securekit.exceptions.ConfigError: The document is not verified, or not as the trust wants it; or a recipient is not
+                confirmed, or takes a secret to wrap to.
+            securekit.exceptions.DecryptionError: The integrity tag does not verify.
+        """
+        from ._base import check_base, check_confirmed, unseen_recipients
+        from ._edit import Edit
+
+        opened = self._open_if_recipient(wrappers, adopt=adopt)
+        check_base(self, opened=opened, trust=trust, state=state, adopt=adopt)
+        check_confirmed(unseen_recipients(self, trust=trust, state=state), confirmed)
+        return Edit(self, self.required, writers=self.writers(wrappers, clock=clock), opened=opened, clock=clock)
+
+    def writers(self, wrappers: Sequence[KeyWrapper], *, clock: Callable[[], float] = time.time) -> list[KeyWrapper]:
+        """Return what wraps to each recipient: its public key from the metadata, or one of ``wrappers``.
+
+        Raises:
+            securekit.exceptions.ConfigError: A recipient takes a secret to wrap to, which is not given.
+        """
+        from securekit.wrappers import PublicKeyWrapper
+
+        given = {(wrapper.name, wrapper.key_ref): wrapper for wrapper in wrappers}
+        found: list[KeyWrapper] = []
+        for recipient in self.required.recipients:
+            if recipient.public is not None:
+                found.append(PublicKeyWrapper(recipient.wrapper, recipient.public, about=recipient.about, clock=clock))
+            elif recipient.name in given:
+                found.append(given[recipient.name])
+            else:
+                message = f"to write to the recipient {describe(*recipient.name)} takes its secret: name it with --identity"
+                raise ConfigError(message)
+        return found
+
+    def _open_if_recipient(self, wrappers: Sequence[KeyWrapper], *, adopt: bool) -> OpenDocument | None:
+        """Return the open document; None if none of ``wrappers`` is a recipient: its author may write, and not read."""
+        if not wrappers:
+            return None
+        try:
+            return self.open(wrappers, adopt=adopt)
+        except KeyNotFoundError:
+            return None
 
     def sign(self, key: SigningKey) -> Document:
         """Return the document with a signature of ``key``, beside those of others, in the place of an older one of its own."""
@@ -294,14 +390,3 @@ def write_document(path: FilePath, data: bytes, *, expected: bytes | None) -> No
     except OSError as error:
         message = f"cannot write {path}: {error.strerror}; what was there before is intact"
         raise ConfigError(message) from None
-
-
-def opened_or_none(document: Document, wrappers: Sequence[KeyWrapper]) -> OpenDocument | None:
-    """Return the open document, or None if none of ``wrappers`` is a recipient: its author may write, and not read."""
-    try:
-        return document.open(wrappers) if wrappers else None
-    except KeyNotFoundError:
-        return None
-
-
-Confirm = Callable[[str], bool]

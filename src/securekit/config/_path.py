@@ -86,6 +86,10 @@ class Pattern:
         """Whether ``path`` is at or below what the pattern names."""
         return re.match(self.expression, encode_path(path)) is not None
 
+    def matches_any(self, paths: Iterable[Path]) -> bool:
+        """Whether it matches one of ``paths``."""
+        return any(map(self.matches, paths))
+
 
 class Patterns:
     """Several patterns, matched at once.
@@ -114,8 +118,8 @@ class Patterns:
 
     def unmatched(self, paths: Iterable[Path]) -> tuple[str, ...]:
         """Return the texts of those patterns that match none of ``paths``."""
-        encoded = [encode_path(path) for path in paths]
-        return tuple(pattern.text for pattern in self.patterns if not any(re.match(pattern.expression, path) for path in encoded))
+        there = list(paths)
+        return tuple(pattern.text for pattern in self.patterns if not pattern.matches_any(there))
 
 
 def _segments(text: str, *, what: str) -> Iterable[tuple[str, str]]:

@@ -70,9 +70,7 @@ def find(tree: Tree, path: Path) -> Tree:
             real = format_path((*node.anchor, *path[depth:]))
             message = f"{format_path(path)} stands at {real}, of which {format_path(path[:depth])} is an alias: name that path"
             raise ConfigError(message)
-        if isinstance(node, dict) and segment in node:
-            node = node[cast("str", segment)]
-        elif isinstance(node, list) and isinstance(segment, int) and segment < len(node):
+        if (isinstance(node, dict) and segment in node) or (isinstance(node, list) and isinstance(segment, int) and segment < len(node)):
             node = node[segment]
         else:
             raise KeyError(segment)

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether a document may be built upon: nobody's change is blessed by the next author without somebody having looked."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import TYPE_CHECKING
+
+from securekit.exceptions import ConfigError
+from securekit.wrappers._recipients import describe
+
+from ._path import format_path
+from ._walk import tokens
+
+if TYPE_CHECKING:
+    from ._block import Recipient
+    from ._document import Document, OpenDocument
+    from ._state import HostState
+    from ._trust import DocumentTrust, Trust
+
+__all__ = ["check_base", "check_moved", "check_trust", "unseen_recipients"]
+
+
+def check_base(
+    document: Document, *, opened: OpenDocument | None, trust: Trust | None, state: HostState | None, adopt: bool = False
+) -> None:
+    """Check that the document is what somebody who is believed has made.
+
+    That is: this host has verified or written this very text; or allowed signers have signed it; or, where there is no trust, its
+    integrity tag was verified with a private key (``opened``); or the caller has looked at the changes and adopts them.
+
+    Raises:
+        securekit.exceptions.ConfigError: None of these; or the trust does not allow its recipients, environment or generation.
+    """
+    block = document.required
+    if trust is not None:
+        check_trust(document, trust, signed=False)
+    if adopt or (state is not None and state.seen(block.document).is_last(document.source.text)):
+        return
+    if trust is not None:
+        try:
+            check_signed(document, trust.entry(block.document))
+        except ConfigError as error:
+            message = f"{document.name}: {error}; look at what has changed, and take it over with --adopt, or have its author sign it"
+            raise ConfigError(message) from None
+    elif opened is None:
+        message = (
+            f"{document.name} was last changed by somebody whom nothing here can verify: look at what has changed, and take it over with"
+            " --adopt; or verify it with --identity, or by signatures (docs: trust.toml)"
+        )
+        raise ConfigError(message)
+
+
+def check_trust(document: Document, trust: Trust, *, signed: bool = True) -> None:
+    """Check everything that trust says of a document: environment, recipients, least generation, and signatures if ``signed``.
+
+    Raises:
+        securekit.exceptions.ConfigError: Something is not as the trust wants it.
+    """
+    block = document.required
+    entry = trust.entry(block.document)
+    if entry.environment is not None:
+        document.check_environment(entry.environment)
+    entry.check_recipients(recipient.name for recipient in block.recipients)
+    entry.check_generation(block.generation)
+    if signed:
+        check_signed(document, entry)
+
+
+def check_signed(document: Document, entry: DocumentTrust) -> None:
+    """Check that enough of those who may sign have signed the document as it is.
+
+    Raises:
+        securekit.exceptions.ConfigError: They have not.
+    """
+    signatures = [(signature.reference, signature.value) for signature in document.required.signatures]
+    entry.check_signatures(signatures, document.signed_bytes)
+
+
+def unseen_recipients(document: Document, *, trust: Trust | None, state: HostState | None) -> tuple[Recipient, ...]:
+    """Return the recipients that neither the trust allows nor this host has confirmed: nobody wraps to them unasked."""
+    block = document.required
+    known: Collection[str] = state.seen(block.document).recipients if state is not None else ()
+    allowed = trust.entry(block.document).recipients if trust is not None else frozenset()
+    return tuple(
+        recipient
+        for recipient in block.recipients
+        if recipient.name not in allowed and f"{recipient.wrapper}:{recipient.key_ref}" not in known
+    )
+
+
+def check_confirmed(unseen: Collection[Recipient], confirmed: Collection[str]) -> None:
+    """Check that each of ``unseen`` was confirmed by its reference.
+
+    Raises:
+        securekit.exceptions.ConfigError: One was not; with its full reference.
+    """
+    for recipient in unseen:
+        if recipient.key_ref not in confirmed:
+            message = (
+                f"this host has never written to the recipient {recipient.subject} ({describe(*recipient.name)}): compare its fingerprint"
+                f" with its owner, then confirm it with --confirm {recipient.key_ref or recipient.wrapper}"
+            )
+            raise ConfigError(message)
+
+
+def check_moved(before: Document, after: Document) -> None:
+    """Check that no token of ``before`` stands at another path in ``after``, where it would not decrypt.
+
+    Raises:
+        securekit.exceptions.ConfigError: One does; names both paths.
+    """
+    old = {token: path for path, token in tokens(before.source.tree)}
+    for leaf in after.leaves():
+        token = leaf.token
+        if token is not None and old.get(token, leaf.path) != leaf.path:
+            was = format_path(old[token])
+            message = (
+                f"the secret of {was} now stands at {leaf.name}, where it does not decrypt, since a secret is bound to its path: set its"
+                " value anew, or let somebody who can read it make this change (an item put into a list moves those below it)"
+            )
+            raise ConfigError(message)

@@ -152,7 +152,8 @@ def kind_of(name: str, *, opens: bool) -> str:
     if colon and kind.isalnum() and not Path(name).exists():
         return name
     try:
-        with Path(name).open("rb") as file:
+        # O_NONBLOCK: a FIFO in place of the file must not block us.
+        with os.fdopen(os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
             begin = file.read(_LOOK)
     except OSError as error:
         message = f"{name}: {error.strerror}"

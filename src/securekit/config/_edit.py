@@ -18,7 +18,7 @@ from securekit.secret import Secretive
 from securekit.wrappers._recipients import check_mixture, describe, wrap_to_each
 
 from ._block import ID_SIZE, MAX_KEYS, DataKey, MetadataBlock, Recipient, check_environment
-from ._path import Patterns, format_path
+from ._path import Pattern, Patterns, format_path
 from ._token import DocumentKey, foreign
 from ._tree import Path, Scalar
 from ._value import encode_value

@@ -1,0 +1,219 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What can be said of a document without any private key: for CI, pre-commit hooks and people."""
+
+from __future__ import annotations
+
+import math
+import re
+import time
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from securekit.exceptions import ConfigError, FormatError
+from securekit.keyring._clock import format_time, parse_time
+from securekit.wrappers._recipients import describe
+
+from ._base import check_signed, check_trust
+from ._block import MAX_KEYS
+from ._token import foreign
+from ._trust import DocumentTrust
+
+if TYPE_CHECKING:
+    from securekit._primitives.signatures import SigningCertificate
+
+    from ._document import Document
+    from ._trust import Trust
+    from ._walk import Leaf
+
+__all__ = ["Finding", "Severity", "examine"]
+
+_DAY = 24 * 3600  # seconds
+_OLD = 365 * _DAY
+_MANY_KEYS = MAX_KEYS * 3 // 4
+
+# Names that secrets have, and shapes that they have.
+_SECRET_NAME = re.compile(
+    r"pass(word|wd|phrase|wort)?$|_pw$|secret|token$|api_?key|access_?key|private_?key|credential|(^|_)key$|dsn$", re.IGNORECASE
+)
+_SHAPES = {
+    re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----"): "it holds a private key in clear text",
+    re.compile(r"[a-z][a-z0-9+.-]*://[^/\s:@]+:[^/\s:@]+@", re.IGNORECASE): "it holds an address with a password in clear text",
+    re.compile(r"(AKIA|ASIA)[0-9A-Z]{16}|gh[pousr]_[A-Za-z0-9]{36}|xox[abprs]-[A-Za-z0-9-]{10,}|sk_(live|test)_[A-Za-z0-9]{16,}"): (
+        "it has the form of an access key or token of a known service"
+    ),
+}
+_RANDOM = re.compile(r"[A-Za-z0-9+/=_-]{24,}")
+_MIN_ENTROPY = 4.2  # bits per character: hexadecimal has at most 4
+_HARMLESS = re.compile(r"\$\{[^}]*\}|/[\w./-]+|[\w.-]+\.[a-z]{2,}|vault:.*|x{3,}|\*{3,}|<[^>]*>", re.IGNORECASE)
+
+
+class Severity(StrEnum):
+    """How bad a finding is."""
+
+    ERROR = "error"
+    """The document must not be deployed."""
+    WARNING = "warning"
+    """It works, and should not stay so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is wrong.
+
+    Attributes:
+        severity: How bad it is.
+        what: In one sentence; no value of the document is in it.
+        repair: What to do about it.
+        path: Of the value that it is about, as people write it; empty if it is about the whole document.
+        line: Where, from 1; 0 if it is not known.
+    """
+
+    severity: Severity
+    what: str
+    repair: str = ""
+    path: str = ""
+    line: int = 0
+
+
+def examine(
+    document: Document,
+    *,
+    trust: Trust | None = None,
+    signers: Sequence[SigningCertificate] = (),
+    days: int = 30,
+    clock: Callable[[], float] = time.time,
+) -> list[Finding]:
+    """Return what is wrong with a document, the errors first. No private key is needed; the integrity tag is not verified.
+
+    Args:
+        document: As it was read.
+        trust: Whom to believe.
+        signers: Instead of a trust: one of these must have signed.
+        days: A certificate that expires within so many is a warning.
+        clock: Seconds since 1970, for tests.
+    """
+    if document.block is None:
+        what = "it is not encrypted: there is no securekit block"
+        return [Finding(Severity.ERROR, what, "encrypt it with: securekit config encrypt")]
+    now = clock()
+    found = [
+        *_signatures(document, trust, signers),
+        *_patterns(document),
+        *_values(document),
+        *_recipients(document, now, days),
+        *_keys(document, now),
+    ]
+    return sorted(found, key=lambda finding: finding.severity is not Severity.ERROR)
+
+
+def _signatures(document: Document, trust: Trust | None, signers: Sequence[SigningCertificate]) -> Iterator[Finding]:
+    if trust is None and not signers:
+        yield Finding(
+            Severity.WARNING,
+            "its signatures were not checked: nothing says who may sign",
+            "name the signers with --signer, or set up a trust.toml: securekit config trust",
+        )
+        return
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            if trust is not None:
+                check_trust(document, trust, signed=not signers)
+            if signers:
+                check_signed(document, DocumentTrust.of_signers(document.required.document.hex(), tuple(signers)))
+        except ConfigError as error:
+            yield Finding(Severity.ERROR, str(error), "sign it with: securekit config sign; or correct the trust")
+    for warning in caught:
+        yield Finding(Severity.WARNING, str(warning.message))
+
+
+def _patterns(document: Document) -> Iterator[Finding]:
+    paths = [leaf.path for leaf in document.leaves()]
+    for pattern in document.required.patterns.unmatched(paths):
+        yield Finding(
+            Severity.ERROR,
+            f"the pattern {pattern!r} matches nothing: is it misspelt?",
+            f"correct it, or remove it with: securekit config unset --pattern {pattern!r}",
+        )
+
+
+def _values(document: Document) -> Iterator[Finding]:
+    patterns = document.required.patterns
+    ids = {key.id for key in document.required.keys}
+
+    def about(leaf: Leaf, severity: Severity, what: str, repair: str) -> Finding:
+        return Finding(severity, what, repair, leaf.name, document.source.line(leaf.path))
+
+    for leaf in document.leaves():
+        try:
+            token = leaf.token
+        except FormatError as error:
+            yield about(leaf, Severity.ERROR, str(error), "restore it, or set its value anew with: securekit config set")
+            continue
+        protected = patterns.matches(leaf.path)
+        if token is not None:
+            if token.key_id not in ids:
+                yield about(leaf, Severity.ERROR, "it is encrypted under a data key that is not there", "set its value anew")
+            if not protected:
+                repair = f"add a pattern: securekit config encrypt --encrypt {leaf.name!r}"
+                yield about(leaf, Severity.WARNING, "it is encrypted, and no pattern says that it must be", repair)
+        elif protected:
+            yield about(
+                leaf, Severity.ERROR, "it must be encrypted, and is in clear text", "securekit config encrypt; and change it at its source"
+            )
+        elif foreign(leaf.value):
+            yield about(leaf, Severity.ERROR, "it holds a ciphertext of another tool", "set its value anew with: securekit config set")
+        elif (suspicion := _suspicion(leaf)) is not None:
+            severity, what = suspicion
+            yield about(leaf, severity, what, f"securekit config encrypt --encrypt {leaf.name!r}; and change it at its source")
+
+
+def _suspicion(leaf: Leaf) -> tuple[Severity, str] | None:
+    """Return why a clear value looks like a secret, if it does."""
+    value = leaf.value
+    if not isinstance(value, str) or not value:
+        return None
+    for shape, what in _SHAPES.items():
+        if shape.search(value):
+            return Severity.ERROR, what
+    name = next((segment for segment in reversed(leaf.path) if isinstance(segment, str)), "")
+    what = ""
+    if _HARMLESS.fullmatch(value) is None:
+        if _SECRET_NAME.search(name):
+            what = "its name is that of a secret, and it is in clear text"
+        elif _RANDOM.fullmatch(value) and _entropy(value) >= _MIN_ENTROPY:
+            what = "it looks like a random secret, and is in clear text"
+    return (Severity.WARNING, what) if what else None
+
+
+def _entropy(text: str) -> float:
+    """Return Shannon's entropy in bits per character."""
+    return -sum(count / len(text) * math.log2(count / len(text)) for count in Counter(text).values())
+
+
+def _recipients(document: Document, now: float, days: int) -> Iterator[Finding]:
+    for recipient in document.required.recipients:
+        until = recipient.about.get("not_after")
+        if until is None:
+            continue
+        left = parse_time(until) - now
+        replace = "give it a new certificate: securekit config recipients add, and later remove"
+        who = f"the certificate of the recipient {recipient.subject} ({describe(*recipient.name)})"
+        if left < 0:
+            yield Finding(Severity.ERROR, f"{who} expired on {until[:10]}", replace)
+        elif left < days * _DAY:
+            yield Finding(Severity.WARNING, f"{who} expires on {until[:10]}, in {int(left / _DAY)} days", replace)
+
+
+def _keys(document: Document, now: float) -> Iterator[Finding]:
+    keys = document.required.keys
+    repair = "let somebody who can read it run: securekit config rotate"
+    if len(keys) >= _MANY_KEYS:
+        yield Finding(Severity.WARNING, f"it has {len(keys)} data keys of at most {MAX_KEYS}", repair)
+    oldest = min(key.created for key in keys)
+    if now - oldest > _OLD:
+        yield Finding(Severity.WARNING, f"its oldest data key is of {format_time(oldest)[:10]}", repair)

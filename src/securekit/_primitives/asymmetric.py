@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey, EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
+from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
@@ -16,7 +17,7 @@ from securekit.secret import Secretive
 
 from . import hpke, rsa_oaep
 
-__all__ = ["PrivateKey", "PublicKey"]
+__all__ = ["PrivateKey", "PublicKey", "canonical_spki"]
 
 _RSA = "rsa-oaep-256"
 _HPKE = "hpke-"
@@ -60,8 +61,7 @@ class PublicKey:
                 kind = f"curve {key.curve.name}" if isinstance(key, EllipticCurvePublicKey) else type(key).__name__
                 message = f"a key of this kind ({kind}) is not wrapped to; RSA, P-256, P-384 and X25519 are"
                 raise CertificateError(message)
-        encoded = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-        return cls(algorithm, bits, hashlib.sha256(encoded).hexdigest(), key)
+        return cls(algorithm, bits, hashlib.sha256(canonical_spki(key)).hexdigest(), key)
 
     @property
     def is_weak(self) -> bool:
@@ -112,3 +112,8 @@ class PrivateKey(Secretive):
             return rsa_oaep.decrypt(self._key, ciphertext)
         curve = self.public.algorithm.removeprefix(_HPKE)
         return hpke.decrypt(curve, self._key, ciphertext, info=info)
+
+
+def canonical_spki(key: PublicKeyTypes) -> bytes:
+    """Return the SubjectPublicKeyInfo (RFC 5280, section 4.1.2.7) of ``key`` in DER: named curve, uncompressed point."""
+    return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)

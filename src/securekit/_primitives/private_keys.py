@@ -15,6 +15,7 @@ from typing import NoReturn
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
@@ -50,8 +51,9 @@ KINDS: dict[str, Callable[[], PrivateKeyMaterial]] = {
     "p384": lambda: ec.generate_private_key(ec.SECP384R1()),
     "rsa3072": lambda: rsa.generate_private_key(65537, 3072),
     "rsa4096": lambda: rsa.generate_private_key(65537, 4096),
+    "ed25519": Ed25519PrivateKey.generate,
 }
-"""What `generate` makes. An X25519 key cannot sign a certificate of its own."""
+"""What `generate` makes; the last signs, the others unwrap. An X25519 key cannot sign a certificate of its own."""
 
 _BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]*PRIVATE KEY)-----\r?\n([A-Za-z0-9+/=\r\n]{1,65536})-----END \1-----")
 _MARKS = 2  # of one block: the line that begins it, and the line that ends it

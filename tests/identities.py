@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Keys and certificates for tests: of every kind that is wrapped to, and some that are not."""
+"""Keys and certificates for tests: of every kind that is wrapped to or that signs, and some that are neither."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec, rsa, x25519
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa, x25519
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
@@ -26,6 +26,7 @@ NOW = datetime(2026, 6, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
 RSA_3072 = Path(__file__).parent / "vectors" / "golden" / "rsa3072.pem"
 KINDS = ("rsa", "p256", "p384", "x25519")
+SIGNING_KINDS = ("ed25519", "p256", "p384", "rsa")
 _MAKE: dict[str, Callable[[], Any]] = {
     "rsa": lambda: rsa.generate_private_key(65537, 3072),
     "rsa2048": lambda: rsa.generate_private_key(65537, 2048),
@@ -33,6 +34,7 @@ _MAKE: dict[str, Callable[[], Any]] = {
     "p384": lambda: ec.generate_private_key(ec.SECP384R1()),
     "p521": lambda: ec.generate_private_key(ec.SECP521R1()),
     "x25519": x25519.X25519PrivateKey.generate,
+    "ed25519": ed25519.Ed25519PrivateKey.generate,
 }
 
 

@@ -11,7 +11,7 @@ NEW = ("identity", "new", "--key", "k", "--name", "web1.example")
 PASSWORD = "canary-41ff"
 
 
-@pytest.mark.parametrize("kind", ["p256", "p384", "rsa3072"])
+@pytest.mark.parametrize("kind", ["p256", "p384", "rsa3072", "ed25519"])
 @pytest.mark.parametrize("public", ["--cert", "--csr"])
 def test_a_new_identity(kind: str, public: str, empty: Console) -> None:
     """Two files with their modes, one line on stderr that says which of them is private, and nothing on stdout."""
@@ -19,6 +19,18 @@ def test_a_new_identity(kind: str, public: str, empty: Console) -> None:
     assert (done.out, done.err) == ("", "made k (private: keep it where only its owner reads it) and p (public)\n")
     assert {path.name: path.stat().st_mode & 0o777 for path in empty.folder.iterdir()} == {"k": 0o600, "p": 0o644}
     assert (b"BEGIN CERTIFICATE-" if public == "--cert" else b"BEGIN CERTIFICATE REQUEST-") in empty.read("p")
+
+
+def test_a_signing_identity_is_not_wrapped_to(empty: Console) -> None:
+    """The help says what it is for; wrapping to it is refused, and nothing is written."""
+    assert "signs configuration documents, and cannot be wrapped to" in " ".join(empty.ok("identity", "new", "--help").out.split())
+    empty.ok(*NEW, "--cert", "p", "--type", "ed25519")
+    empty.ok("keys", "new-kek", "root.key")
+    empty.ok("keys", "create", "a")
+    before = empty.document("a").read_bytes()
+    done = empty("keys", "rewrap", "--to", "local:root.key", "--to", "cert:p")
+    assert (done.code, "(Ed25519PublicKey) is not wrapped to" in done.err) == (1, True)
+    assert empty.document("a").read_bytes() == before
 
 
 def test_a_password_from_a_prompt(empty: Console) -> None:

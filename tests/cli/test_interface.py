@@ -79,7 +79,10 @@ def test_python_m_securekit(console: Console) -> None:
         (["--vresion"], "--version"),
         (["encrypt"], "name one keyring with --keyring"),
         (["completion"], "Missing argument"),
-        (["identity", "new", "--key", "k", "--name", "n", "--cert", "c", "--type", "rsa1024"], "'p256', 'p384', 'rsa3072', 'rsa4096'"),
+        (
+            ["identity", "new", "--key", "k", "--name", "n", "--cert", "c", "--type", "rsa1024"],
+            "'p256', 'p384', 'rsa3072', 'rsa4096', 'ed25519'",
+        ),
         (["keys", "create", "eu/ACME"], "'ACME' is no segment of a keyring path"),
         (["keys", "disable", "eu/acme/invoices"], "a key is named PATH@ID, not 'eu/acme/invoices'"),
         (["keys", "list", "eu//x"], "'' is no segment"),

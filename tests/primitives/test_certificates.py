@@ -267,13 +267,13 @@ def test_authorities_that_cannot_be_read_are_refused(authorities: bytes) -> None
         verify_chain(Certificate(LEAF.certificate), [], authorities, now=NOW)
 
 
-@pytest.mark.parametrize("kind", ["p256", "p384", "rsa"])
+@pytest.mark.parametrize("kind", ["p256", "p384", "rsa", "ed25519"])
 def test_a_certificate_of_our_own(kind: str) -> None:
-    """It names the host, is no authority, and allows exactly what wrapping needs."""
+    """It names the host, is no authority, and allows exactly what wrapping needs, or signing if the key can do nothing else."""
     key = private_key(kind)
     made = x509.load_pem_x509_certificate(self_signed(key, "web1.example", not_before=NOW, not_after=NOW + DAY))
     asked = x509.load_pem_x509_csr(request(key, "web1.example"))
-    needed = "key_encipherment" if kind == "rsa" else "key_agreement"
+    needed = {"rsa": "key_encipherment", "ed25519": "digital_signature"}.get(kind, "key_agreement")
     for found in (made, asked):
         assert found.subject.rfc4514_string() == "CN=web1.example"
         assert found.extensions.get_extension_for_class(x509.KeyUsage).value == usage(needed)

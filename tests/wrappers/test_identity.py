@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from securekit.exceptions import KeyFileError
+from securekit._primitives.signatures import SigningCertificate, SigningKey
+from securekit.exceptions import CertificateError, KeyFileError
 from securekit.wrappers import CertificateWrapper, new_identity
 from securekit.wrappers._identity import KINDS
 
@@ -27,7 +28,7 @@ def openssl(tmp_path: Path) -> Callable[..., str]:
     return run
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "ed25519"])
 def test_openssl_reads_what_is_made(kind: str, tmp_path: Path, openssl: Callable[..., str]) -> None:
     """The certificate verifies, names the host, and is good for wrapping alone; the key belongs to it."""
     new_identity("web1.example", key=tmp_path / "key", cert=tmp_path / "cert", kind=kind, days=30)
@@ -41,6 +42,31 @@ def test_openssl_reads_what_is_made(kind: str, tmp_path: Path, openssl: Callable
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert one.unwrap(one.wrap(bytes(32), ["a"]), ["a"]) == bytes(32)
+
+
+def test_a_signing_identity(tmp_path: Path, openssl: Callable[..., str]) -> None:
+    """An Ed25519 certificate verifies, allows signatures alone, and what its key signs verifies with it; nothing is wrapped to it."""
+    new_identity("Anna Lindqvist", key=tmp_path / "key", cert=tmp_path / "cert", kind="ed25519", password=PASSWORD)
+    text = openssl("x509", "-in", "cert", "-noout", "-text")
+    assert openssl("verify", "-CAfile", "cert", "cert") == "cert: OK\n"
+    assert "CA:FALSE" in text
+    assert "X509v3 Key Usage: critical\n                Digital Signature\n" in text
+    certificate = SigningCertificate.read((tmp_path / "cert").read_bytes())
+    key = SigningKey.read((tmp_path / "key").read_bytes(), password=PASSWORD)
+    certificate.verify(key.sign(b"m"), b"m")
+    assert (certificate.algorithm, certificate.reference) == ("ed25519", key.reference)
+    with pytest.raises(CertificateError, match=r"Ed25519.*is not wrapped to; RSA, P-256, P-384 and X25519 are"):
+        CertificateWrapper.from_files(cert=tmp_path / "cert")
+    with pytest.raises(CertificateError, match=r"Ed25519.*does not unwrap; RSA, P-256, P-384 and X25519 do"):
+        CertificateWrapper.from_files(key=tmp_path / "key", password=PASSWORD)
+
+
+def test_a_request_for_a_signing_certificate(tmp_path: Path, openssl: Callable[..., str]) -> None:
+    """The request verifies and asks for signatures alone."""
+    new_identity("anna", key=tmp_path / "key", csr=tmp_path / "csr", kind="ed25519")
+    text = openssl("req", "-in", "csr", "-noout", "-verify", "-text")
+    assert "verify OK" in text
+    assert "Digital Signature\n" in text
 
 
 @pytest.mark.parametrize("kind", ["p256", "rsa3072"])
@@ -112,7 +138,7 @@ def test_when_one_cannot_be_written_neither_is_left(key: str, cert: str, tmp_pat
     [
         ({}, "one of cert and csr"),
         ({"cert": "c", "csr": "r"}, "one of cert and csr"),
-        ({"cert": "c", "kind": "x25519"}, "p256, p384, rsa3072, rsa4096, not 'x25519'"),
+        ({"cert": "c", "kind": "x25519"}, "p256, p384, rsa3072, rsa4096, ed25519, not 'x25519'"),
         ({"cert": "c", "days": 0}, "days must be 1 to 36500, not 0"),
         ({"cert": "c", "days": 36_501}, "not 36501"),
         ({"cert": "c", "name": ""}, "1 to 64 printable"),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``securekit identity``: private keys of hosts and people, and the certificates that others wrap to."""
+"""``securekit identity``: private keys of hosts and people, and the certificates that others wrap to or verify with."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ __all__ = ["identity"]
 
 @click.group(cls=SuggestingGroup)
 def identity() -> None:
-    """Make a private key, with the certificate or public key that others wrap keys to.
+    """Make a private key, with the certificate or public key that others wrap keys to, or verify signatures with.
 
     Whoever has the certificate can wrap; only the holder of the private key unwraps. An escrow key in a safe, and the key
-    of a production host, are identities.
+    of a production host, are identities. So is the key with which an author signs configuration documents.
     """
 
 
@@ -28,7 +28,14 @@ def identity() -> None:
 @click.option("--cert", type=click.Path(path_type=Path), metavar="FILE", help="The new file of a self-signed certificate; or")
 @click.option("--csr", type=click.Path(path_type=Path), metavar="FILE", help="of a signing request, for an authority of yours.")
 @click.option("--name", help="The common name in the certificate, for example web1.example.")
-@click.option("--type", "kind", type=click.Choice(["p256", "p384", "rsa3072", "rsa4096"]), default="p256", show_default=True)
+@click.option(
+    "--type",
+    "kind",
+    type=click.Choice(["p256", "p384", "rsa3072", "rsa4096", "ed25519"]),
+    default="p256",
+    show_default=True,
+    help="An ed25519 key signs configuration documents, and cannot be wrapped to.",
+)
 @click.option("--days", type=click.IntRange(1, 36_500), default=365, show_default=True, help="How long the certificate is valid.")
 @click.option("--encrypt", is_flag=True, help="Ask for a password, and encrypt the private key with it.")
 @click.option(
@@ -61,6 +68,7 @@ def new(
     securekit identity new --key escrow.key --cert escrow.pem --name escrow.example --days 3650 --encrypt
     securekit keys rewrap --to local:root.key --to cert:escrow.pem
     securekit identity new --pq --key archive.key --public archive.pub
+    securekit identity new --type ed25519 --key anna.key --cert anna.pem --name anna --encrypt
     """
     from securekit._wire.key_files import read_secret_text
     from securekit.wrappers import PostQuantumWrapper, new_identity

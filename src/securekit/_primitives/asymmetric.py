@@ -6,21 +6,32 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey, EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
+from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 
-from securekit.exceptions import CertificateError
+from securekit.exceptions import CertificateError, FormatError
 from securekit.secret import Secretive
 
 from . import hpke, rsa_oaep
 
-__all__ = ["PrivateKey", "PublicKey"]
+__all__ = ["PrivateKey", "PublicKey", "canonical_spki", "is_degenerate"]
 
 _RSA = "rsa-oaep-256"
 _HPKE = "hpke-"
 _CURVES = {"secp256r1": "p256", "secp384r1": "p384"}
+# Bytes of the canonical SubjectPublicKeyInfo: of an RSA key, from 2,048 bits with a small exponent to 8,192 bits with one
+# of 256 bits, the largest that FIPS 186-5, appendix A.1.1, allows.
+_ENCODED_SIZES = {
+    _RSA: range(292, 1092 + 1),
+    _HPKE + "p256": range(91, 92),
+    _HPKE + "p384": range(120, 121),
+    _HPKE + "x25519": range(44, 45),
+}
+_X25519_PRIME = 2**255 - 19
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +71,36 @@ class PublicKey:
                 kind = f"curve {key.curve.name}" if isinstance(key, EllipticCurvePublicKey) else type(key).__name__
                 message = f"a key of this kind ({kind}) is not wrapped to; RSA, P-256, P-384 and X25519 are"
                 raise CertificateError(message)
-        encoded = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-        return cls(algorithm, bits, hashlib.sha256(encoded).hexdigest(), key)
+        return cls(algorithm, bits, hashlib.sha256(canonical_spki(key)).hexdigest(), key)
+
+    @classmethod
+    def parse(cls, algorithm: str, encoded: bytes) -> PublicKey:
+        """Return the key that `encoded` gave for a key of this ``algorithm``; what is too long is not looked at.
+
+        Raises:
+            securekit.exceptions.FormatError: There is no such algorithm, or ``encoded`` is not the canonical form of a key of it
+                that can be wrapped to.
+        """
+        sizes = _ENCODED_SIZES.get(algorithm, range(0))
+        try:
+            if len(encoded) in sizes:
+                key = load_der_public_key(encoded)
+                found = cls.of(key)
+                if (
+                    found.algorithm == algorithm
+                    and found.encoded == encoded
+                    and not (isinstance(key, X25519PublicKey) and is_degenerate(key))
+                ):
+                    return found
+        except (ValueError, TypeError, UnsupportedAlgorithm, CertificateError):
+            pass
+        message = f"not the canonical public key of a recipient {algorithm[:32]!r}"
+        raise FormatError(message)
+
+    @property
+    def encoded(self) -> bytes:
+        """The canonical SubjectPublicKeyInfo in DER."""
+        return canonical_spki(self._key)
 
     @property
     def is_weak(self) -> bool:
@@ -112,3 +151,19 @@ class PrivateKey(Secretive):
             return rsa_oaep.decrypt(self._key, ciphertext)
         curve = self.public.algorithm.removeprefix(_HPKE)
         return hpke.decrypt(curve, self._key, ciphertext, info=info)
+
+
+def is_degenerate(key: X25519PublicKey) -> bool:
+    """Whether ``key`` is a point that agrees on nothing secret, or is encoded beyond the prime (RFC 7748, sections 5 and 6.1)."""
+    if int.from_bytes(key.public_bytes_raw(), "little") >= _X25519_PRIME:
+        return True
+    try:
+        X25519PrivateKey.generate().exchange(key)
+    except ValueError:
+        return True
+    return False
+
+
+def canonical_spki(key: PublicKeyTypes) -> bytes:
+    """Return the SubjectPublicKeyInfo (RFC 5280, section 4.1.2.7) of ``key`` in DER: named curve, uncompressed point."""
+    return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.hashes import SHA256, SHA384
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.utils import CryptographyDeprecationWarning
@@ -22,7 +22,10 @@ from securekit.exceptions import CertificateError
 
 from .asymmetric import PublicKey
 
-__all__ = ["Certificate", "read_certificates", "request", "self_signed", "verify_chain"]
+__all__ = ["Certificate", "CertificateFacts", "IssuingKey", "load", "read_certificates", "request", "self_signed", "verify_chain"]
+
+IssuingKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
+"""A private key that can sign a certificate over itself."""
 
 T = TypeVar("T")
 ExtensionT = TypeVar("ExtensionT", bound=x509.ExtensionType)
@@ -35,7 +38,7 @@ _HOST_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([
 _BLOCK = re.compile(rb"-----BEGIN CERTIFICATE-----\s[A-Za-z0-9+/=\s]{1,65536}-----END CERTIFICATE-----")
 # The public key's own algorithm, RFC 5480 section 2.1.1, RFC 8017 appendix A.1, RFC 8410 section 3. An RSA key that is
 # restricted to PSS signatures has another one.
-_KEY_ALGORITHMS = {"1.2.840.113549.1.1.1", "1.2.840.10045.2.1", "1.3.101.110"}
+_KEY_ALGORITHMS = {"1.2.840.113549.1.1.1", "1.2.840.10045.2.1", "1.3.101.110", "1.3.101.112"}
 _BROKEN = (
     ValueError,
     TypeError,
@@ -58,14 +61,13 @@ _USAGES = (
 _UNDERSTOOD = {x509.BasicConstraints.oid, x509.KeyUsage.oid, x509.ExtendedKeyUsage.oid, x509.SubjectAlternativeName.oid}
 
 
-class Certificate:
-    """What a certificate says. Whether it may be wrapped to is judged elsewhere.
+class CertificateFacts:
+    """What a certificate says, whatever its key is for.
 
     Args:
         certificate: As ``cryptography`` has it.
 
     Attributes:
-        public_key: What is wrapped to.
         subject: The subject's name for people: RFC 4514 text, cut to 256 printable characters. It proves nothing.
         fingerprint: SHA-256 of the certificate: 64 hexadecimal digits.
         not_before: Its first moment.
@@ -75,7 +77,7 @@ class Certificate:
         unknown_critical: Object identifiers of critical extensions that are not understood here.
 
     Raises:
-        securekit.exceptions.CertificateError: It is malformed, or its key is of a kind or size that is not wrapped to.
+        securekit.exceptions.CertificateError: It is malformed.
     """
 
     __slots__ = (
@@ -85,7 +87,6 @@ class Certificate:
         "key_usage",
         "not_after",
         "not_before",
-        "public_key",
         "subject",
         "unknown_critical",
     )
@@ -95,7 +96,6 @@ class Certificate:
         if certificate.serial_number <= 0:
             message = "the certificate's serial number is not positive, which RFC 5280, section 4.1.2.2, forbids"
             raise CertificateError(message)
-        self.public_key: PublicKey = PublicKey.of(_read("public key", lambda: _public_key(certificate)))
         self.subject: str = _printable(_read("subject", lambda: certificate.subject).rfc4514_string())
         self.fingerprint: str = certificate.fingerprint(SHA256()).hex()
         self.not_before: datetime = _read("first moment", lambda: certificate.not_valid_before_utc)
@@ -111,9 +111,33 @@ class Certificate:
             extension.oid.dotted_string for extension in extensions if extension.critical and extension.oid not in _UNDERSTOOD
         )
 
+    def _key(self) -> object:
+        """Return the public key, as ``cryptography`` has it."""
+        return _read("public key", lambda: _public_key(self._certificate))
+
     def __repr__(self) -> str:
         """Name the subject and the fingerprint, which are public."""
-        return f"<Certificate {self.subject} {self.fingerprint[:16]}…>"
+        return f"<{type(self).__name__} {self.subject} {self.fingerprint[:16]}…>"
+
+
+class Certificate(CertificateFacts):
+    """A certificate over a key that is wrapped to. Whether it may be wrapped to is judged elsewhere.
+
+    Args:
+        certificate: As ``cryptography`` has it.
+
+    Attributes:
+        public_key: What is wrapped to.
+
+    Raises:
+        securekit.exceptions.CertificateError: It is malformed, or its key is of a kind or size that is not wrapped to.
+    """
+
+    __slots__ = ("public_key",)
+
+    def __init__(self, certificate: x509.Certificate) -> None:
+        super().__init__(certificate)
+        self.public_key: PublicKey = PublicKey.of(self._key())
 
 
 def read_certificates(data: bytes) -> list[Certificate]:
@@ -122,7 +146,28 @@ def read_certificates(data: bytes) -> list[Certificate]:
     Raises:
         securekit.exceptions.CertificateError: There is none, or one of them cannot be used or read.
     """
-    return [Certificate(found) for found in _load(data)]
+    return [Certificate(found) for found in load(data)]
+
+
+def load(data: bytes) -> list[x509.Certificate]:
+    """Return the certificates in ``data`` as `read_certificates` does, whatever their keys are for.
+
+    Raises:
+        securekit.exceptions.CertificateError: There is none, or one of them cannot be read.
+    """
+    if len(data) > _MAX_SIZE:
+        message = f"a file of certificates has at most {_MAX_SIZE} bytes"
+        raise CertificateError(message)
+    blocks = _BLOCK.findall(data)
+    if blocks:
+        if len(blocks) > _MAX_CERTIFICATES or len(blocks) != data.count(b"-----BEGIN CERTIFICATE-----"):
+            message = f"the file holds more than {_MAX_CERTIFICATES} certificates, or damaged ones"
+            raise CertificateError(message)
+        return [_read("encoding", partial(x509.load_pem_x509_certificate, block)) for block in blocks]
+    if data[:1] == b"\x30":
+        return [_read("encoding", lambda: x509.load_der_x509_certificate(data))]
+    message = "no certificate found, neither in PEM (-----BEGIN CERTIFICATE-----) nor in DER"
+    raise CertificateError(message)
 
 
 def verify_chain(certificate: Certificate, others: Sequence[Certificate], authorities: bytes, *, now: datetime) -> None:
@@ -137,7 +182,7 @@ def verify_chain(certificate: Certificate, others: Sequence[Certificate], author
     Raises:
         securekit.exceptions.CertificateError: There is no such chain.
     """
-    anchors = _load(authorities)
+    anchors = load(authorities)
     if certificate._certificate in anchors:  # noqa: SLF001 - of this file
         return
     ca_policy = (
@@ -160,8 +205,8 @@ def verify_chain(certificate: Certificate, others: Sequence[Certificate], author
         raise CertificateError(message) from None
 
 
-def self_signed(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey, name: str, *, not_before: datetime, not_after: datetime) -> bytes:
-    """Return a certificate over ``key``, signed by itself, in PEM: for wrapping keys to, and nothing else.
+def self_signed(key: IssuingKey, name: str, *, not_before: datetime, not_after: datetime) -> bytes:
+    """Return a certificate over ``key``, signed by itself, in PEM: for wrapping keys to; over an Ed25519 key, for signatures alone.
 
     Raises:
         ValueError: ``name`` is not 1 to 64 printable characters.
@@ -181,7 +226,7 @@ def self_signed(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey, name: str, 
     return builder.sign(key, _hash_for(key)).public_bytes(Encoding.PEM)
 
 
-def request(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey, name: str) -> bytes:
+def request(key: IssuingKey, name: str) -> bytes:
     """Return a certificate signing request (RFC 2986) over ``key`` in PEM.
 
     Raises:
@@ -191,22 +236,6 @@ def request(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey, name: str) -> b
     for extension, critical in _profile(key, name):
         builder = builder.add_extension(extension, critical=critical)
     return builder.sign(key, _hash_for(key)).public_bytes(Encoding.PEM)
-
-
-def _load(data: bytes) -> list[x509.Certificate]:
-    if len(data) > _MAX_SIZE:
-        message = f"a file of certificates has at most {_MAX_SIZE} bytes"
-        raise CertificateError(message)
-    blocks = _BLOCK.findall(data)
-    if blocks:
-        if len(blocks) > _MAX_CERTIFICATES or len(blocks) != data.count(b"-----BEGIN CERTIFICATE-----"):
-            message = f"the file holds more than {_MAX_CERTIFICATES} certificates, or damaged ones"
-            raise CertificateError(message)
-        return [_read("encoding", partial(x509.load_pem_x509_certificate, block)) for block in blocks]
-    if data[:1] == b"\x30":
-        return [_read("encoding", lambda: x509.load_der_x509_certificate(data))]
-    message = "no certificate found, neither in PEM (-----BEGIN CERTIFICATE-----) nor in DER"
-    raise CertificateError(message)
 
 
 def _read(what: str, read: Callable[[], T]) -> T:
@@ -258,15 +287,14 @@ def _subject(name: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
 
 
-def _profile(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey, name: str) -> list[tuple[x509.ExtensionType, bool]]:
-    """Return the extensions of a certificate that keys are wrapped to, and whether each is critical."""
-    is_rsa = isinstance(key, rsa.RSAPrivateKey)
+def _profile(key: IssuingKey, name: str) -> list[tuple[x509.ExtensionType, bool]]:
+    """Return the extensions of a certificate, and whether each is critical. A key is for signatures or for wrapping, never for both."""
     usage = x509.KeyUsage(
-        digital_signature=False,
+        digital_signature=isinstance(key, ed25519.Ed25519PrivateKey),
         content_commitment=False,
-        key_encipherment=is_rsa,
+        key_encipherment=isinstance(key, rsa.RSAPrivateKey),
         data_encipherment=False,
-        key_agreement=not is_rsa,
+        key_agreement=isinstance(key, ec.EllipticCurvePrivateKey),
         key_cert_sign=False,
         crl_sign=False,
         encipher_only=False,
@@ -282,5 +310,7 @@ def _profile(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey, name: str) -> 
     return profile
 
 
-def _hash_for(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> SHA256 | SHA384:
+def _hash_for(key: IssuingKey) -> SHA256 | SHA384 | None:
+    if isinstance(key, ed25519.Ed25519PrivateKey):
+        return None  # it has its own, RFC 8410 section 6
     return SHA384() if isinstance(key, ec.EllipticCurvePrivateKey) and isinstance(key.curve, ec.SECP384R1) else SHA256()

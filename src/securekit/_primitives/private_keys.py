@@ -15,6 +15,7 @@ from typing import NoReturn
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
@@ -29,14 +30,14 @@ from securekit.exceptions import CertificateError, FormatError, KeyFileError
 
 from . import der
 from .asymmetric import PrivateKey
-from .certificates import Certificate
+from .certificates import Certificate, IssuingKey
 
-__all__ = ["KINDS", "Password", "PrivateKeyMaterial", "generate", "read_pem", "read_pkcs12", "to_pem"]
+__all__ = ["KINDS", "Password", "PrivateKeyMaterial", "generate", "load_pem", "read_pem", "read_pkcs12", "to_pem"]
 
 Password = str | Callable[[], str] | None
 """The password, or who to ask for it if one turns out to be needed."""
 
-PrivateKeyMaterial = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
+PrivateKeyMaterial = IssuingKey
 
 MAX_ITERATIONS = 2_000_000  # of PBKDF2 and the older derivations: about a second
 MAX_SCRYPT_MEMORY = 256 * 1024 * 1024  # bytes, 128 · N · r (RFC 7914, section 2)
@@ -50,8 +51,9 @@ KINDS: dict[str, Callable[[], PrivateKeyMaterial]] = {
     "p384": lambda: ec.generate_private_key(ec.SECP384R1()),
     "rsa3072": lambda: rsa.generate_private_key(65537, 3072),
     "rsa4096": lambda: rsa.generate_private_key(65537, 4096),
+    "ed25519": Ed25519PrivateKey.generate,
 }
-"""What `generate` makes. An X25519 key cannot sign a certificate of its own, so it comes from elsewhere."""
+"""What `generate` makes; the last signs, the others unwrap. An X25519 key cannot sign a certificate of its own."""
 
 _BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]*PRIVATE KEY)-----\r?\n([A-Za-z0-9+/=\r\n]{1,65536})-----END \1-----")
 _MARKS = 2  # of one block: the line that begins it, and the line that ends it
@@ -91,12 +93,22 @@ def to_pem(key: PrivateKeyMaterial, *, password: str | None = None) -> bytes:
 
 
 def read_pem(data: bytes, *, password: Password = None) -> PrivateKey:
-    """Return the private key in ``data``, which holds exactly one; certificates beside it are passed over.
+    """Return the private key in ``data``, which unwraps.
+
+    Raises:
+        securekit.exceptions.KeyFileError: As `load_pem`.
+        securekit.exceptions.CertificateError: It is of a kind or size that does not unwrap.
+    """
+    return PrivateKey(load_pem(data, password=password))
+
+
+def load_pem(data: bytes, *, password: Password = None) -> object:
+    """Return the private key in ``data``, as ``cryptography`` has it; there is exactly one, and certificates beside it are passed over.
 
     Raises:
         securekit.exceptions.KeyFileError: There is no such key, or several, or none that the password opens; it is of an old
             encrypted form; or it asks for more computation than is spent on a key file.
-        securekit.exceptions.CertificateError: It is of a kind or size that does not unwrap.
+        securekit.exceptions.CertificateError: It is larger than any that is used.
     """
     label, text = _find_block(data)
     try:
@@ -112,10 +124,9 @@ def read_pem(data: bytes, *, password: Password = None) -> PrivateKey:
     _bound_size(encoded)
     secret = _ask(password) if label == _READ_ENCRYPTED else None
     try:
-        key = load_pem_private_key(b"-----BEGIN %b-----\n%b-----END %b-----\n" % (label, text, label), secret)
+        return load_pem_private_key(b"-----BEGIN %b-----\n%b-----END %b-----\n" % (label, text, label), secret)
     except (ValueError, TypeError, UnsupportedAlgorithm):
         _unreadable(encrypted=secret is not None)
-    return PrivateKey(key)
 
 
 def read_pkcs12(data: bytes, *, password: Password = None) -> tuple[PrivateKey, Certificate, list[Certificate]]:

@@ -16,6 +16,8 @@ from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, MLKEM768X25519Pr
 
 from securekit.exceptions import DecryptionError
 
+from .asymmetric import is_degenerate
+
 __all__ = ["OVERHEAD", "PUBLIC_SIZE", "SEED_SIZE", "check_public_key", "decrypt", "encrypt", "public_key"]
 
 SEED_SIZE = 32  # bytes
@@ -44,9 +46,12 @@ def check_public_key(public: bytes) -> None:
     """Check that ``public`` is a key that can be encrypted to.
 
     Raises:
-        ValueError: It has another length, or numbers beyond ML-KEM's modulus.
+        ValueError: It has another length, numbers beyond ML-KEM's modulus, or an X25519 half that agrees on nothing secret.
     """
     _parse(public)
+    if is_degenerate(X25519PublicKey.from_public_bytes(public[_MLKEM_PUBLIC_SIZE:])):
+        message = "an X-Wing public key has no X25519 half of small order, or beyond its prime"
+        raise ValueError(message)
 
 
 def _parse(public: bytes) -> MLKEM768X25519PublicKey:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ._identity import new_identity
     from ._passphrase import PassphraseWrapper
     from ._post_quantum import PostQuantumWrapper
+    from ._public_key import PublicKeyWrapper
 
 __all__ = [
     "Binding",
@@ -21,6 +22,7 @@ __all__ = [
     "LocalWrapper",
     "PassphraseWrapper",
     "PostQuantumWrapper",
+    "PublicKeyWrapper",
     "WrappedKey",
     "new_identity",
 ]
@@ -30,6 +32,7 @@ _LAZY = {
     "CertificateWrapper": "_certificate",
     "PassphraseWrapper": "_passphrase",
     "PostQuantumWrapper": "_post_quantum",
+    "PublicKeyWrapper": "_public_key",
     "new_identity": "_identity",
 }
 

@@ -135,6 +135,11 @@ class CertificateWrapper(Secretive):
         return cls(certificate, key, chain=chain, ca=_read_public(ca) if ca is not None else None, clock=clock)
 
     @property
+    def public_bytes(self) -> bytes:
+        """The public key as its canonical SubjectPublicKeyInfo in DER: enough for a `PublicKeyWrapper`."""
+        return self._public.encoded
+
+    @property
     def can_unwrap(self) -> bool:
         """Whether the private key is there."""
         return self._key is not None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""New identities: a private key in a guarded file, and the certificate, or the request for one, that others wrap to."""
+"""New identities: a private key in a guarded file, and the certificate, or the request for one, that others wrap to or verify with."""
 
 from __future__ import annotations
 
@@ -40,7 +40,8 @@ def new_identity(
         key: The private key's new file, of mode 0600.
         cert: The certificate's new file; or
         csr: the request's new file, for an authority of yours to sign.
-        kind: ``"p256"``, ``"p384"``, ``"rsa3072"`` or ``"rsa4096"``.
+        kind: ``"p256"``, ``"p384"``, ``"rsa3072"`` or ``"rsa4096"``, which are wrapped to; or ``"ed25519"``, which signs
+            configuration documents and cannot be wrapped to.
         days: For how long the certificate is valid, 1 to 36,500.
         password: Encrypts the private key in its file: 1 to 1,023 bytes of UTF-8.
         clock: Seconds since 1970, for tests.

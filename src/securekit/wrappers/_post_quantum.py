@@ -95,6 +95,11 @@ class PostQuantumWrapper(Secretive):
         return wrapper
 
     @property
+    def public_bytes(self) -> bytes:
+        """The public key, 1,216 bytes: enough for a `PublicKeyWrapper`."""
+        return self._public
+
+    @property
     def can_unwrap(self) -> bool:
         """Whether the private key is there."""
         return self._seed is not None

@@ -4,16 +4,16 @@
 from __future__ import annotations
 
 import sys
-from importlib import import_module
 
 import click
 
-from ._groups import SuggestingGroup
+from ._groups import LazyGroup
 
 __all__ = ["main"]
 
 _COMMANDS = {
     "completion": ("_completion", "Print the script that makes a shell complete these commands."),
+    "config": ("_config", "Encrypted configuration: engineers write it, and only hosts read it."),
     "decrypt": ("_encryption", "Decrypt a value, columns of a file, or sealed files and pipes."),
     "demo": ("_demo", "Show the main job on real input, step by step."),
     "encrypt": ("_encryption", "Encrypt a value or columns of a file; seal files and pipes to recipients."),
@@ -24,24 +24,7 @@ _COMMANDS = {
 }
 
 
-class _LazyGroup(SuggestingGroup):
-    """Loads a command's module when the command is used, so that ``--help`` is fast."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        return list(_COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
-        if cmd_name not in _COMMANDS:
-            return None
-        command: click.Command = getattr(import_module(f".{_COMMANDS[cmd_name][0]}", __name__), cmd_name)
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's signature
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, help_text) for name, (_, help_text) in _COMMANDS.items()])
-
-
-@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+@click.group(cls=LazyGroup, modules=_COMMANDS, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
 @click.version_option(package_name="securekit-platform", prog_name="securekit")
 def cli() -> None:
     """Encrypt data, keep and rotate its keys.

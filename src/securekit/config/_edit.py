@@ -186,6 +186,16 @@ class Edit(Secretive):
         self._seal({leaf.path: leaf.value for leaf in found})
         return tuple(leaf.name for leaf in found)
 
+    def expect(self, patterns: Iterable[str]) -> None:
+        """Add patterns for values that are still to come: they may match nothing yet.
+
+        Raises:
+            ValueError: One has another form.
+        """
+        new = [text for text in dict.fromkeys(patterns) if text not in self._block.encrypt]
+        self._block = replace(self._block, encrypt=tuple(pattern.text for pattern in Patterns((*self._block.encrypt, *new)).patterns))
+        self._changed = True
+
     def forget(self, pattern: str) -> None:
         """Remove a pattern. What it has encrypted stays so.
 

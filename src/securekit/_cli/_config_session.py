@@ -1,0 +1,266 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the commands on configuration documents share: their options, whom they believe, and how they write."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from securekit.exceptions import ConfigError, DecryptionError
+
+from ._ui import note, printable
+
+if TYPE_CHECKING:
+    from securekit._primitives.signatures import SigningKey
+    from securekit.config import Document, Edit, OpenDocument, Trust
+    from securekit.wrappers import KeyWrapper
+
+__all__ = ["Session", "document_file", "dry_run", "with_reader", "with_writer"]
+
+T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
+
+document_file = click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+dry_run = click.option("--dry-run", is_flag=True, help="Say what would change, and write nothing.")
+
+_IDENTITY = click.option(
+    "--identity",
+    "identities",
+    multiple=True,
+    metavar="FILE",
+    help="The private key that reads the document: PEM, PKCS#12 or X-Wing; or a name such as local:root.key.  [env: SECUREKIT_IDENTITY]",
+)
+_TRUST = click.option(
+    "--trust",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="The trust.toml that says whom to believe; else the one beside the identity, else the repository's.  [env: SECUREKIT_TRUST]",
+)
+_FORMAT = click.option("--format", "form", type=click.Choice(["yaml", "json", "toml", "env", "ini"]), help="If FILE's name does not tell.")
+_SIGN = click.option(
+    "--sign",
+    envvar="SECUREKIT_SIGNING_KEY",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="KEY",
+    help="Sign the result with this private key.  [env: SECUREKIT_SIGNING_KEY]",
+)
+_CONFIRM = click.option(
+    "--confirm",
+    multiple=True,
+    metavar="FINGERPRINT",
+    help="A recipient's key that you have compared with its owner; may be given several times.",
+)
+_ADOPT = click.option("--adopt", is_flag=True, help="Take over changes that cannot be verified, after they are shown.")
+_YES = click.option("--yes", is_flag=True, help="Do not ask.")
+
+
+class Session:
+    """One command on one document: reads it, says who is believed, and writes it.
+
+    Args:
+        path: The document's file.
+        form: Its format, if the name does not tell.
+        identities: What reads it.
+        trust: Whom to believe.
+        sign: The key that signs the result.
+        confirm: References of confirmed recipients.
+        adopt: Whether unverified changes are taken over.
+        yes: Whether nothing is asked.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        form: str | None = None,
+        identities: tuple[str, ...] = (),
+        trust: Path | None = None,
+        sign: Path | None = None,
+        confirm: tuple[str, ...] = (),
+        adopt: bool = False,
+        yes: bool = False,
+    ) -> None:
+        from securekit.config._identity import find_identity
+        from securekit.config._state import HostState
+        from securekit.config._trust import find_trust
+
+        self.path = path
+        self.form = form
+        self._confirmed = confirm
+        self._adopt = adopt
+        self._yes = yes
+        self._sign = sign
+        self.wrappers: list[KeyWrapper]
+        self.wrappers, file = find_identity(list(identities) or None, ask=_ask)
+        self.trust: Trust | None = find_trust(trust, identity=file, document=path, repository=True)
+        self.state = HostState.of_user()
+
+    def read(self) -> Document:
+        """Return the document as its file has it now."""
+        from securekit.config import Document
+
+        return Document.read(self.path, format=self.form)
+
+    def open(self) -> OpenDocument:
+        """Return the document, verified and open for reading."""
+        from securekit.config._base import check_trust
+
+        document = self.read()
+        if self.trust is not None:
+            known = self.state.seen(document.required.document).is_last(document.source.text)
+            check_trust(document, self.trust, signed=not known)
+        if not self.wrappers:
+            document.required  # noqa: B018 - that it is not encrypted is said first
+            message = f"{self.path} is read with a private key: --identity FILE, or SECUREKIT_IDENTITY"
+            raise ConfigError(message)
+        return self.proven(lambda: document.open(self.wrappers))
+
+    def edit(self, document: Document) -> Edit:
+        """Begin an editing session on an encrypted document, asking about what nothing here has verified."""
+        if self._adopt:
+            self._show_changes(document)
+        confirmed = [*self._confirmed, *self._ask_about_recipients(document)]
+        return self.proven(
+            lambda: document.edit(wrappers=self.wrappers, trust=self.trust, state=self.state, confirmed=confirmed, adopt=self._adopt)
+        )
+
+    def save(self, edit: Edit, before: Document | None, *, dry_run: bool = False) -> Document:
+        """Finish a session, sign if a key is given, and write the file.
+
+        Args:
+            edit: The session.
+            before: The document as it was read; None for a new file.
+            dry_run: Say what would change, and write nothing.
+        """
+        return self.put(edit.finish(), before, dry_run=dry_run)
+
+    def put(self, document: Document, before: Document | None, *, dry_run: bool = False) -> Document:
+        """Write a finished document; arguments as `save`."""
+        if before is not None and document.to_bytes() == before.to_bytes():
+            note(f"{self.path}: nothing to change")
+            return document
+        if dry_run:
+            self._show(before, document)
+            note(f"{self.path}: nothing was written")
+            return document
+        if self._sign is not None:
+            document = document.sign(self.signing_key(self._sign))
+        document.write(self.path, expected=before)
+        block = document.required
+        self.state.remember(
+            block.document, text=document.source.text, format=document.format, recipients=[recipient.name for recipient in block.recipients]
+        )
+        self._say(document)
+        return document
+
+    def signing_key(self, path: Path) -> SigningKey:
+        """Return the private key in a guarded file."""
+        from securekit._primitives.signatures import SigningKey
+        from securekit._wire.key_files import read_key_file
+
+        return SigningKey.read(read_key_file(path), password=lambda: _ask(f"password of {path}"))
+
+    @staticmethod
+    def proven(work: Callable[[], T]) -> T:
+        """Do something that verifies the integrity tag; say what it means if that fails."""
+        try:
+            return work()
+        except DecryptionError:
+            note(
+                "securekit: hint: the document was changed by hand or by a merge since it was last written; compare it with the last"
+                " version (git diff), then restore it, or take the changes over with: securekit config encrypt FILE --adopt"
+            )
+            raise
+
+    def _ask_about_recipients(self, document: Document) -> list[str]:
+        """Return the references of new recipients that the person at the terminal has confirmed."""
+        from securekit.config._base import unseen_recipients
+
+        unseen = [one for one in unseen_recipients(document, trust=self.trust, state=self.state) if one.key_ref not in self._confirmed]
+        if not unseen or not sys.stdin.isatty():
+            return []
+        note(
+            f"{self.path} names recipients to whom this host has never written. Whoever has one of their private keys will read what you set."
+        )
+        confirmed = []
+        for recipient in unseen:
+            note(f"  {printable(recipient.subject)}: {recipient.wrapper}, key fingerprint {recipient.key_ref}")
+            if click.confirm("Have you compared this fingerprint with its owner, and is it the same?", err=True):
+                confirmed.append(recipient.key_ref)
+        return confirmed
+
+    def _show_changes(self, document: Document) -> None:
+        """Show what --adopt takes over, and ask."""
+        self._show(self._last_seen(document), document)
+        if self._yes:
+            return
+        if not sys.stdin.isatty():
+            message = "--adopt shows the changes and asks; where nobody can be asked, add --yes"
+            raise ConfigError(message)
+        click.confirm("Take these changes over?", abort=True, err=True)
+
+    def _last_seen(self, document: Document) -> Document | None:
+        from securekit.config import Document as ConfigDocument
+
+        seen = self.state.seen(document.required.document)
+        if not seen.text:
+            note("this host has never seen the document: everything in it is new")
+            return None
+        return ConfigDocument.parse(seen.text.encode(), format=seen.format, name="the last version seen")
+
+    @staticmethod
+    def _show(before: Document | None, after: Document) -> None:
+        from securekit.config._difference import differences
+
+        for difference in differences(before, after):
+            note(printable(str(difference)))
+
+    def _say(self, document: Document) -> None:
+        block = document.required
+        signed = f"{len(block.signatures)} signature{'s' if len(block.signatures) != 1 else ''}" if block.signatures else "not signed"
+        note(f"{self.path}: generation {block.generation}, {signed}")
+        if not block.signatures and self.trust is not None:
+            note(f"securekit: hint: hosts whose trust.toml wants a signature refuse it until: securekit config sign {self.path} --sign KEY")
+
+
+def with_reader(command: F) -> F:
+    """Give a command the document's file with the options of reading, as a `Session` in its first argument."""
+    return _with(command, _FORMAT, _TRUST, _IDENTITY)
+
+
+def with_writer(command: F) -> F:
+    """Give a command the document's file with the options of writing, as a `Session` in its first argument."""
+    return _with(command, _YES, _ADOPT, _CONFIRM, _SIGN, _FORMAT, _TRUST, _IDENTITY)
+
+
+def _with(command: F, *options: Callable[[Any], Any]) -> F:
+    @wraps(command)
+    def run(
+        *args: Any,  # noqa: ANN401 - whatever click passes
+        file: Path,
+        form: str | None,
+        identities: tuple[str, ...],
+        trust: Path | None,
+        sign: Path | None = None,
+        confirm: tuple[str, ...] = (),
+        adopt: bool = False,
+        yes: bool = False,
+        **kwargs: Any,  # noqa: ANN401 - the same
+    ) -> Any:  # noqa: ANN401 - the same
+        session = Session(file, form=form, identities=identities, trust=trust, sign=sign, confirm=confirm, adopt=adopt, yes=yes)
+        return command(session, *args, **kwargs)
+
+    wrapped: Any = run
+    for option in options:
+        wrapped = option(wrapped)
+    return document_file(wrapped)  # type: ignore[no-any-return]
+
+
+def _ask(what: str) -> str:
+    answer: str = click.prompt(what.capitalize(), hide_input=True, err=True)
+    return answer

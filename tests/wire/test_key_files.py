@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A key file is read only if nobody else could have read or replaced it; every refusal says the repair, which works."""
+"""A key file is read only if nobody else could have read or replaced it, a policy only if nobody else could have written it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from securekit._wire.key_files import MAX_SIZE, read_key_file
+from securekit._wire.key_files import MAX_SIZE, read_key_file, read_policy_file
 from securekit.exceptions import KeyFileError, SecurityWarning
 from tests.conftest import Count
 
@@ -46,15 +46,15 @@ def _key(path: Path, mode: int = 0o600, *, owner: int = -1, group: int = -1) -> 
     return path
 
 
-def _refusal(path: Path) -> str:
+def _refusal(path: Path, read: Callable[[Path], bytes] = read_key_file) -> str:
     with pytest.raises(KeyFileError) as caught:
-        read_key_file(path)
+        read(path)
     return str(caught.value)
 
 
-def _repair(path: Path) -> None:
+def _repair(path: Path, read: Callable[[Path], bytes] = read_key_file) -> None:
     """Run the command that the refusal names."""
-    command = re.search(r"with: (.*)$", _refusal(path))
+    command = re.search(r"with: (.*)$", _refusal(path, read))
     assert command
     subprocess.run(command[1], shell=True, check=True)  # noqa: S602 - as an operator would paste it
 
@@ -474,7 +474,7 @@ def test_a_secret_of_docker(base: Path) -> None:
             subprocess.run(["mount", "-o", "remount,bind,ro", str(directory)], check=True)
 
         for name in ("root", "user", "app/deep"):
-            assert _verdict(secrets / name) == f"read, {secrets / name} is readable by every user of this machine"
+            assert _verdict(secrets / name) == f"read, the key file {secrets / name} is readable by every user of this machine"
         assert _verdict(secrets / "closed") == "read"
         assert "open to others (mode 0666), on a read-only mount" in _verdict(secrets / "loose")
         assert "open to others (mode 0444), on a read-only mount" in _verdict(host / "elsewhere" / "root")
@@ -482,3 +482,80 @@ def test_a_secret_of_docker(base: Path) -> None:
             assert _verdict(Path("/var/run/secrets/closed")) == "read"
 
     _in_child(look)
+
+
+# ------------------------------------------------------------------------------------------------ policies
+
+
+def test_every_mode_of_a_policy(tmp_path: Path, count: Count) -> None:
+    """Whoever reads it, a policy is taken if group and others may not write; chmod go-w repairs each other mode."""
+    path = _key(tmp_path / NAME)
+    for mode in range(0o1000):
+        path.chmod(mode)
+        if mode & 0o022 or not (mode & 0o400 or os.geteuid() == 0):
+            said = _refusal(path, read_policy_file)
+            assert f"the policy file {path} can be changed by others (mode {mode:04o})" in said or mode & 0o400 == 0
+        else:
+            assert read_policy_file(path) == KEY
+    count("modes of a policy file tried", 0o1000)
+    for mode, after in ((0o664, 0o644), (0o646, 0o644), (0o777, 0o755), (0o620, 0o600)):
+        path.chmod(mode)
+        _repair(path, read_policy_file)
+        assert read_policy_file(path) == KEY
+        assert path.stat().st_mode & 0o777 == after
+
+
+@needs_root
+def test_a_policy_of_another_user(base: Path) -> None:
+    """Root's and the caller's are taken; a third user's is not, and chown repairs it."""
+    roots, own, third = (base / name for name in ("root's", "own", "third"))
+    _key(roots, 0o644)
+    _key(own, 0o644, owner=USER)
+    _key(third, 0o644, owner=USER + 1)
+
+    def look() -> None:
+        _become(USER)
+        assert read_policy_file(roots) == read_policy_file(own) == KEY
+        assert f"the policy file {third} is owned by user {USER + 1}, neither root nor the caller" in _refusal(third, read_policy_file)
+
+    _in_child(look)
+    _repair(third, read_policy_file)
+    assert read_policy_file(third) == KEY
+
+
+def test_a_policy_behind_a_link(base: Path) -> None:
+    """A link is followed where nobody else can change a step, as for a key."""
+    (base / "d").mkdir()
+    _key(base / "d" / NAME, 0o644)
+    link = base / "link"
+    link.symlink_to(Path("d") / NAME)
+    assert read_policy_file(link) == KEY
+    (base / "d").chmod(0o777)
+
+    assert f"the policy file {link} is behind a symbolic link, and {base / 'd'} on the way" in _refusal(link, read_policy_file)
+
+    _repair(link, read_policy_file)
+    assert read_policy_file(link) == KEY
+
+
+@pytest.mark.parametrize("kind", ["fifo", "directory", "missing", "empty", "large"])
+def test_what_is_no_policy(tmp_path: Path, kind: str) -> None:
+    """Pipes and directories are refused at once, and so are files of no or too many bytes, and names of nothing."""
+    path = tmp_path / "policy"
+    expected = {"missing": "No such file", "empty": "is empty", "large": f"more than {MAX_SIZE} bytes"}
+    if kind == "fifo":
+        os.mkfifo(path, 0o600)
+    elif kind == "directory":
+        path.mkdir(mode=0o700)
+    elif kind != "missing":
+        path.write_bytes(bytes(MAX_SIZE + 1) if kind == "large" else b"")
+        path.chmod(0o644)
+    assert expected.get(kind, "is not a regular file; name the file itself") in _refusal(path, read_policy_file)
+
+
+def test_a_policy_of_the_largest_size_with_a_second_name(tmp_path: Path) -> None:
+    """Another name for the file changes nothing: what is judged is who may write it."""
+    path = _key(tmp_path / "policy", 0o644)
+    path.write_bytes(bytes(MAX_SIZE))
+    (tmp_path / "other").hardlink_to(path)
+    assert read_policy_file(path) == bytes(MAX_SIZE)

@@ -139,9 +139,14 @@ class Session:
         """
         return self.put(edit.finish(), before, dry_run=dry_run)
 
-    def put(self, document: Document, before: Document | None, *, dry_run: bool = False) -> Document:
-        """Write a finished document; arguments as `save`."""
-        if before is not None and document.to_bytes() == before.to_bytes():
+    @property
+    def signs(self) -> bool:
+        """Whether there is a key that signs what is written."""
+        return self._sign is not None
+
+    def put(self, document: Document, before: Document | None, *, dry_run: bool = False, signing: bool = False) -> Document:
+        """Write a finished document; arguments as `save`. With ``signing``, also one that has not changed."""
+        if before is not None and document.to_bytes() == before.to_bytes() and not signing:
             note(f"{self.path}: nothing to change")
             return document
         if dry_run:
@@ -184,9 +189,7 @@ class Session:
         unseen = [one for one in unseen_recipients(document, trust=self.trust, state=self.state) if one.key_ref not in self._confirmed]
         if not unseen or not sys.stdin.isatty():
             return []
-        note(
-            f"{self.path} names recipients to whom this host has never written. Whoever has one of their private keys will read what you set."
-        )
+        note(f"{self.path} names recipients to whom this host has never written; they will read what you set:")
         confirmed = []
         for recipient in unseen:
             note(f"  {printable(recipient.subject)}: {recipient.wrapper}, key fingerprint {recipient.key_ref}")

@@ -29,8 +29,8 @@ class LazyGroup(SuggestingGroup):
     """Loads a command's module when the command is used, so that ``--help`` is fast.
 
     Args:
-        modules: For each command the module that has it, whose attribute has the command's name with ``_`` for ``-``, and its
-            line of help.
+        modules: For each command the module that has it, and its line of help. The attribute has the command's name with ``_``
+            for ``-``, unless it is named behind a colon.
         options: As `click.Group`.
     """
 
@@ -44,8 +44,8 @@ class LazyGroup(SuggestingGroup):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
         if cmd_name not in self._modules:
             return None
-        module = import_module(f".{self._modules[cmd_name][0]}", __package__)
-        command: click.Command = getattr(module, cmd_name.replace("-", "_"))
+        module, _, attribute = self._modules[cmd_name][0].partition(":")
+        command: click.Command = getattr(import_module(f".{module}", __package__), attribute or cmd_name.replace("-", "_"))
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's signature

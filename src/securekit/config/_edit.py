@@ -104,10 +104,28 @@ class Edit(Secretive):
                 none and neither ``clear`` nor ``protect`` is; or the value is itself a ciphertext.
             securekit.exceptions.FormatError: The format cannot hold it there.
         """
+        leaf = self.check_target(path, create=create, clear=clear, protect=protect)
+        name = format_path(path)
+        _check_value(name, value)
+        if protect and not self._block.patterns.matches(path):
+            self._block = replace(self._block, encrypt=(*self._block.encrypt, name))
+        if leaf is not None and self._opened is not None and leaf == _find(self._base, path) and (leaf.token is None) == clear:
+            old = self._opened.value(leaf)
+            if type(old) is type(value) and old == value:
+                return
+        text = value if clear else str(self._key.seal(path, value))
+        source = self._document.source
+        self._take(source.replace({path: text}) if leaf is not None else source.insert(path, text))
+
+    def check_target(self, path: Path, *, create: bool = False, clear: bool = False, protect: bool = False) -> Leaf | None:
+        """Check that `set` may set the value at ``path``, before anybody is asked for it; arguments and errors as `set`.
+
+        Returns:
+            What is there now.
+        """
         from ._document import find_leaf
 
         name = format_path(path)
-        _check_value(name, value)
         try:
             find(self._document.source.tree, path)
         except KeyError:
@@ -123,15 +141,7 @@ class Edit(Secretive):
         if not (clear or covered or protect):
             message = f"no pattern of the document covers {name}: protect it with --encrypt, or write it in clear text with --clear"
             raise ConfigError(message)
-        if protect and not self._block.patterns.matches(path):
-            self._block = replace(self._block, encrypt=(*self._block.encrypt, name))
-        if leaf is not None and self._opened is not None and leaf == _find(self._base, path) and (leaf.token is None) == clear:
-            old = self._opened.value(leaf)
-            if type(old) is type(value) and old == value:
-                return
-        text = value if clear else str(self._key.seal(path, value))
-        source = self._document.source
-        self._take(source.replace({path: text}) if leaf is not None else source.insert(path, text))
+        return leaf
 
     def unset(self, path: Path) -> None:
         """Remove what is at ``path``: a value, or a mapping or list with all that is below it.

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ._trust import Trust
     from ._walk import Leaf
 
-__all__ = ["Finding", "Severity", "examine"]
+__all__ = ["Finding", "Severity", "examine", "suspicious"]
 
 _DAY = 24 * 3600  # seconds
 _OLD = 365 * _DAY
@@ -170,6 +170,13 @@ def _values(document: Document) -> Iterator[Finding]:
         elif (suspicion := _suspicion(leaf)) is not None:
             severity, what = suspicion
             yield about(leaf, severity, what, f"securekit config encrypt --encrypt {leaf.name!r}; and change it at its source")
+
+
+def suspicious(document: Document) -> list[tuple[Leaf, str]]:
+    """Return the values in clear text that look like secrets, each with the reason."""
+    patterns = document.required.patterns
+    clear = [leaf for leaf in document.leaves() if leaf.token is None and not patterns.matches(leaf.path)]
+    return [(leaf, found[1]) for leaf in clear if (found := _suspicion(leaf)) is not None]
 
 
 def _suspicion(leaf: Leaf) -> tuple[Severity, str] | None:

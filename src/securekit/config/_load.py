@@ -117,7 +117,8 @@ def load(
         return values
     from ._settings import validate
 
-    return validate(values, into)
+    validated: T = validate(values, into)
+    return validated
 
 
 def _open(document: Document, wrappers: Any) -> OpenDocument:  # noqa: ANN401 - as find_identity has returned them

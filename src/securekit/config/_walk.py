@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 from securekit.exceptions import ConfigError
 from securekit.secret import Secret
@@ -70,10 +70,8 @@ def find(tree: Tree, path: Path) -> Tree:
             real = format_path((*node.anchor, *path[depth:]))
             message = f"{format_path(path)} stands at {real}, of which {format_path(path[:depth])} is an alias: name that path"
             raise ConfigError(message)
-        if (isinstance(node, dict) and segment in node) or (isinstance(node, list) and isinstance(segment, int) and segment < len(node)):
-            node = node[segment]
-        else:
-            raise KeyError(segment)
+        items: Any = dict(enumerate(node)) if isinstance(node, list) else node if isinstance(node, dict) else {}
+        node = items[segment]
     return node
 
 

@@ -1,0 +1,249 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``securekit config recipients|rotate|sign|trust``: who reads a document, who wrote it, and whom hosts believe."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from securekit.exceptions import ConfigError
+
+from ._config_session import Session, document_file, dry_run, with_reader, with_writer
+from ._files import open_recipients
+from ._groups import SuggestingGroup
+from ._options import as_json
+from ._ui import handled, note, print_json, print_table, printable, progress
+
+if TYPE_CHECKING:
+    from securekit.config._block import Recipient
+
+__all__ = ["recipients", "rotate", "sign", "trust"]
+
+_JOURNAL = ".securekit-rotate.json"  # what a run of --all has done; gone when it is through
+
+
+@click.group(cls=SuggestingGroup)
+def recipients() -> None:
+    """Say who can read a document: list, add, remove.
+
+    A renewed certificate is added before the old one is removed, so that each host can read all the time.
+    """
+
+
+@recipients.command("list")
+@as_json
+@handled
+@with_reader
+def list_recipients(session: Session, *, as_json: bool) -> None:
+    """List who can read FILE. Takes no private key."""
+    rows = [
+        {
+            "subject": recipient.subject,
+            "wrapper": recipient.wrapper,
+            "fingerprint": recipient.key_ref,
+            "not_after": recipient.about.get("not_after", ""),
+            "certificate": recipient.about.get("fingerprint", ""),
+        }
+        for recipient in session.read().required.recipients
+    ]
+    if as_json:
+        print_json(rows)
+        return
+    print_table(["subject", "wrapper", "fingerprint", "not_after"], rows)
+
+
+@recipients.command()
+@click.argument("recipient", nargs=-1, required=True)
+@dry_run
+@handled
+@with_writer
+def add(session: Session, recipient: tuple[str, ...], *, dry_run: bool) -> None:
+    """Let RECIPIENT read FILE: a certificate or X-Wing key in a file, or a name such as local:root.key. Takes a private key.
+
+    \b
+    securekit config recipients add production.yaml web2.pem --identity host.key
+    """
+    document = session.read()
+    edit = session.edit(document)
+    for wrapper in open_recipients(recipient, passphrase=False):
+        note(f"recipient {wrapper.name}, key fingerprint {wrapper.key_ref}")
+        edit.add_recipient(wrapper)
+    session.save(edit, document, dry_run=dry_run)
+
+
+@recipients.command()
+@click.argument("recipient", nargs=-1, required=True)
+@dry_run
+@handled
+@with_writer
+def remove(session: Session, recipient: tuple[str, ...], *, dry_run: bool) -> None:
+    """Let RECIPIENT read nothing in FILE from now on: a certificate's file, a key fingerprint, or a subject. Takes a private key.
+
+    Everything is encrypted anew, under one new data key. What is printed must be changed at its source as well, since the
+    recipient could read it until now.
+    """
+    document = session.read()
+    names = [_recipient(document.required.recipients, name).name for name in recipient]
+    edit = session.edit(document)
+    exposed: tuple[str, ...] = ()
+    for name in names:
+        exposed = edit.remove_recipient(name)
+    session.save(edit, document, dry_run=dry_run)
+    note("change these values at their source: who was removed may have read them")
+    for path in exposed:
+        click.echo(printable(path))
+
+
+@click.command()
+@click.option(
+    "--all",
+    "directory",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    metavar="DIR",
+    help="Every document below DIR instead.",
+)
+@dry_run
+@click.pass_context
+@handled
+def rotate(context: click.Context, *, directory: Path | None, dry_run: bool, **options: object) -> None:
+    """Encrypt every value of FILE anew, under one new data key. Takes a private key.
+
+    With --all, every encrypted document below a directory: it shows its progress, may be killed at any moment, and goes on where
+    it was when it is started again. A document that fails does not stop the others.
+    """
+    file = options.pop("file", None)
+    if (file is None) == (directory is None):
+        message = "name one FILE, or a directory with --all"
+        raise ValueError(message)
+    if directory is None:
+        _rotate_one(Path(str(file)), dry_run=dry_run, options=options)
+        return
+    _rotate_all(context, directory, dry_run=dry_run, options=options)
+
+
+def _rotate_one(path: Path, *, dry_run: bool, options: dict[str, object]) -> None:
+    session = Session(path, **options)  # type: ignore[arg-type]
+    document = session.read()
+    edit = session.edit(document)
+    edit.rotate()
+    session.save(edit, document, dry_run=dry_run)
+
+
+def _rotate_all(context: click.Context, directory: Path, *, dry_run: bool, options: dict[str, object]) -> None:
+    from securekit._wire.atomic import write_atomic
+    from securekit.exceptions import SecureKitError
+
+    journal = directory / _JOURNAL
+    done: list[str] = json.loads(journal.read_text()) if journal.exists() else []
+    if done:
+        note(f"going on where {journal} ends: {len(done)} documents are done")
+    files = [path for path in _documents(directory) if str(path.relative_to(directory)) not in done]
+    failed = 0
+    with progress("documents", len(files)) as advance:
+        for path in files:
+            try:
+                _rotate_one(path, dry_run=dry_run, options=options)
+            except (SecureKitError, OSError) as error:
+                failed += 1
+                note(f"securekit: error: {printable(f'{path}: {error}')}")
+            else:
+                done.append(str(path.relative_to(directory)))
+                if not dry_run:
+                    write_atomic(journal, json.dumps(done).encode())
+            advance(1)
+    note(f"{len(files) - failed} documents rotated, {failed} failed")
+    if failed:
+        context.exit(1)
+    journal.unlink(missing_ok=True)
+
+
+def _documents(directory: Path) -> list[Path]:
+    """Return the encrypted documents below ``directory``."""
+    from securekit.config import Document
+    from securekit.exceptions import SecureKitError
+
+    found = []
+    for path in sorted(directory.rglob("*")):
+        if path.is_symlink() or not path.is_file() or any(part.startswith(".git") for part in path.parts):
+            continue
+        try:
+            document = Document.read(path)
+        except SecureKitError:
+            if b"securekit" in path.read_bytes()[: 4 * 1024 * 1024] and b"ENC[sk1," in path.read_bytes():
+                note(f"securekit: warning: {printable(str(path))} looks like a document, and is not read: securekit config verify")
+            continue
+        if document.block is not None:
+            found.append(path)
+    return found
+
+
+@click.command()
+@handled
+@with_writer
+def sign(session: Session) -> None:
+    """Sign FILE with the private key of --sign, so that hosts whose trust.toml names its certificate believe it.
+
+    Look at what you sign: securekit config diff. Several may sign one document.
+
+    \b
+    securekit identity new --type ed25519 --key alice.key --cert alice.pem --name alice
+    securekit config sign production.yaml --sign alice.key
+    """
+    document = session.read()
+    document.required  # noqa: B018 - that it is not encrypted is said first
+    session.edit(document)  # whoever signs has verified what is signed, or has looked at it
+    if not session.signs:
+        message = "whose signature? Name the private key with --sign KEY; make one with: securekit identity new --type ed25519"
+        raise ConfigError(message)
+    session.put(document, document, signing=True)
+
+
+@click.command()
+@document_file
+@click.option("--signer", "signers", multiple=True, required=True, metavar="CERT", help="The certificate of somebody who may sign.")
+@click.option("--state", metavar="FILE", help="Where a host keeps the highest generation that it has seen, to refuse older ones.")
+@handled
+def trust(file: Path, *, signers: tuple[str, ...], state: str | None) -> None:
+    """Print the entry for FILE in a trust.toml: who may sign it, and who may read it.
+
+    Check what is printed: from now on this is what hosts believe. The file stands beside the host's identity, owned by root;
+    or in the repository, protected by code owners, for CI.
+
+    \b
+    securekit config trust production.yaml --signer alice.pem >> /etc/app/trust.toml
+    """
+    from securekit._primitives.signatures import SigningCertificate
+    from securekit.config import Document
+
+    block = Document.read(file).required
+    for name in signers:
+        SigningCertificate.read(Path(name).read_bytes())
+    lines = [
+        "[[document]]",
+        f"id = {_toml(block.document.hex())}",
+        f"environment = {_toml(block.environment)}",
+        f"signers = [{', '.join(map(_toml, signers))}]",
+        "recipients = [",
+        *(f"  {_toml(f'{one.wrapper}:{one.key_ref}')}, # {printable(one.subject)}" for one in block.recipients),
+        "]",
+        f"generation = {block.generation}",
+    ]
+    for line in [*lines, *([f"state = {_toml(state)}"] if state else [])]:
+        click.echo(line)
+
+
+def _toml(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
+
+
+def _recipient(there: tuple[Recipient, ...], name: str) -> Recipient:
+    """Return the recipient that a person names: by a file, a fingerprint, or a subject."""
+    reference = open_recipients([name], passphrase=False)[0].key_ref if Path(name).is_file() else name
+    found = [one for one in there if reference in {one.key_ref, one.about.get("fingerprint"), one.subject, f"{one.wrapper}:{one.key_ref}"}]
+    if len(found) != 1:
+        message = f"{name} names {len(found)} recipients; name one by its key fingerprint: securekit config recipients list"
+        raise ConfigError(message)
+    return found[0]

@@ -14,12 +14,15 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from securekit._wire import atomic
 from securekit._wire.atomic import atomic_writer, sync_directory, write_atomic, write_new
+from securekit.exceptions import ConflictError
 from tests.conftest import Count
 
 OLD, NEW = b"old" * 5000, b"new" * 7000
@@ -109,6 +112,87 @@ def test_a_link_is_replaced_and_not_written_through(tmp_path: Path) -> None:
 
     assert not (tmp_path / "target").is_symlink()
     assert (tmp_path / "other").read_bytes() == OLD
+
+
+# ------------------------------------------------------------------------------------------------ what is expected
+
+
+def test_a_file_that_is_as_expected_is_replaced(tmp_path: Path) -> None:
+    """Its bytes are the ones that its editor has read, even none."""
+    target = tmp_path / "file"
+    target.write_bytes(b"")
+    for before, after in ((b"", OLD), (OLD, NEW), (NEW, b"")):
+        write_atomic(target, after, expected=before)
+        assert target.read_bytes() == after
+    assert _names(tmp_path) == ["file"]
+
+
+@pytest.mark.parametrize("there", [None, NEW, OLD + b"x", OLD[:-1], b""])
+def test_a_file_that_somebody_changed_is_left(tmp_path: Path, there: bytes | None) -> None:
+    """Changed, longer, shorter, empty or gone: nothing is written, nothing is left beside it, and the message says what to do."""
+    target = tmp_path / "file"
+    if there is not None:
+        target.write_bytes(there)
+
+    with pytest.raises(ConflictError) as caught:
+        write_atomic(target, b"mine", expected=OLD)
+
+    assert str(caught.value) == f"{target} was changed by somebody else meanwhile; nothing was written: run the command again"
+    assert _names(tmp_path) == ([] if there is None else ["file"])
+    assert there is None or target.read_bytes() == there
+
+
+@pytest.mark.parametrize("kind", ["link", "dangling link"])
+def test_a_link_is_no_expected_file(tmp_path: Path, kind: str) -> None:
+    """Neither the link nor the file behind it is replaced; the error names that file."""
+    (tmp_path / "d").mkdir()
+    real, link = tmp_path / "d" / "real", tmp_path / "link"
+    if kind == "link":
+        real.write_bytes(OLD)
+    link.symlink_to("d/real")
+
+    with pytest.raises(OSError, match=f"name the file itself: {re.escape(str(real))}") as caught:
+        write_atomic(link, NEW, expected=OLD)
+
+    assert (caught.value.errno, caught.value.filename) == (errno.ELOOP, str(link))
+    assert link.is_symlink()
+    assert kind != "link" or real.read_bytes() == OLD
+    assert _names(tmp_path) == ["d", "link"]
+
+
+@pytest.mark.parametrize("kind", ["fifo", "directory"])
+def test_what_is_no_file_is_not_expected(tmp_path: Path, kind: str) -> None:
+    """A pipe does not block, and neither it nor a directory is replaced."""
+    target = tmp_path / "target"
+    if kind == "fifo":
+        os.mkfifo(target)
+    else:
+        target.mkdir()
+
+    with pytest.raises((ConflictError, IsADirectoryError)):
+        write_atomic(target, NEW, expected=OLD)
+
+    assert _names(tmp_path) == ["target"]
+    assert not target.is_file()
+
+
+def test_of_two_editors_at_once_one_writes(tmp_path: Path, count: Count) -> None:
+    """Of many writers that have read the same bytes, exactly one replaces them; the others are told."""
+    target = tmp_path / "file"
+    for _ in range(25):
+        target.write_bytes(OLD)
+        with ThreadPoolExecutor(4) as pool:
+            outcomes = list(pool.map(partial(_write_expected, target), range(4)))
+        assert sorted(outcome for outcome in outcomes if outcome is not None) == [int(target.read_bytes())]
+    count("races of editors with one winner", 25)
+
+
+def _write_expected(target: Path, number: int) -> int | None:
+    try:
+        write_atomic(target, str(number).encode(), expected=OLD)
+    except ConflictError:
+        return None
+    return number
 
 
 @pytest.mark.parametrize("write", [write_atomic, write_new])

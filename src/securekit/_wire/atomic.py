@@ -21,6 +21,8 @@ from pathlib import Path
 from threading import get_ident
 from typing import BinaryIO
 
+from securekit.exceptions import ConflictError
+
 __all__ = ["atomic_writer", "locked", "sync_directory", "write_atomic", "write_new"]
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -30,16 +32,25 @@ _LOCK_TIMEOUT = 30.0  # seconds
 _POLL = 0.01  # seconds
 
 
-def write_atomic(path: str | os.PathLike[str], data: bytes, *, mode: int = 0o600) -> None:
+def write_atomic(path: str | os.PathLike[str], data: bytes, *, mode: int = 0o600, expected: bytes | None = None) -> None:
     """Replace the file at ``path``, and return once that is durable.
 
+    Args:
+        path: The file; a symbolic link there is replaced, and not written through.
+        data: What it holds from now on.
+        mode: What the new file's mode is, less the umask.
+        expected: What it holds now, as its editor has read it. Then a symbolic link is refused.
+
     Raises:
+        securekit.exceptions.ConflictError: The file is gone, or holds something else than ``expected``; nothing was written.
         OSError: As the operating system says; the old file is intact, and no temporary file is left. If only the last
             step fails, the ``fsync`` of the directory, the new file stands.
     """
     target = Path(path)
     with _opened(target.parent, _DIRECTORY) as directory:
         with locked(directory, target.parent), _temporary(directory, target.name, data, mode) as temporary:
+            if expected is not None:
+                _check_unchanged(directory, target, expected)
             os.rename(temporary, target.name, src_dir_fd=directory, dst_dir_fd=directory)
         os.fsync(directory)
 
@@ -144,6 +155,26 @@ def _temporary(directory: int, name: str, data: bytes, mode: int) -> Iterator[st
     finally:
         with suppress(OSError):  # it was renamed, or the next writer removes it
             os.unlink(temporary, dir_fd=directory)
+
+
+def _check_unchanged(directory: int, target: Path, expected: bytes) -> None:
+    try:
+        # O_NONBLOCK: a FIFO in place of the file must not block us.
+        with (
+            _opened(target.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, directory=directory) as descriptor,
+            open(descriptor, "rb", closefd=False) as file,
+        ):
+            found: bytes | None = file.read(len(expected) + 1)
+    except FileNotFoundError:
+        found = None
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        message = f"a symbolic link is not written through; name the file itself: {os.path.realpath(target)}"
+        raise OSError(errno.ELOOP, message, str(target)) from None
+    if found != expected:
+        message = f"{target} was changed by somebody else meanwhile; nothing was written: run the command again"
+        raise ConflictError(message)
 
 
 def _link_unnamed(directory: int, name: str, data: bytes, mode: int) -> bool:

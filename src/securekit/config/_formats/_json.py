@@ -54,6 +54,7 @@ def written(value: Scalar) -> str:
 
 
 _WHITE = re.compile(r"[ \t\r\n]*")
+_COMMA = re.compile(r"[ \t\r\n]*,[ \t\r\n]*")
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?P<fraction>(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)")
 _WORDS: tuple[tuple[str, Scalar], ...] = (("true", True), ("false", False), ("null", None))
 _DIGITS = 4300  # of a whole number: where Python stops converting, too
@@ -145,9 +146,10 @@ class _Reader:
 
     def _next(self, end: int, bracket: str) -> tuple[int, bool]:
         """Return where the next entry begins and True, or where the bracket is and False."""
+        comma = _COMMA.match(self._text, end)
+        if comma:
+            return comma.end(), True
         place = self._skip(end)
-        if self._text.startswith(",", place):
-            return self._skip(place + 1), True
         if not self._text.startswith(bracket, place):
             self._unexpected(place, f"a comma or {bracket}")
         return place, False

@@ -19,7 +19,7 @@ from functools import cached_property
 from securekit.config._tree import METADATA, Alias, MergeKey, Metadata, Path, Scalar, Tree
 from securekit.exceptions import FormatError
 
-__all__ = ["Entry", "Node", "Root", "SpanSource", "Splice", "Unsuitable", "checked_metadata", "name", "refusal"]
+__all__ = ["Entry", "Node", "Root", "SpanSource", "Splice", "Unsuitable", "checked_metadata", "name", "refusal", "white_before"]
 
 Splice = tuple[int, int, str]
 """Start, end and what stands there instead."""
@@ -78,13 +78,8 @@ class SpanSource(ABC):
         for path, node in nodes.items():
             if node.kind != "scalar":
                 raise self._refusal(node, f"{name(path)} is {_A[node.kind]}, not a single value")
-        wanted = self.tree
-        for path, value in values.items():
-            wanted = _with(wanted, path, value)
-        try:
-            return self._proven(self._replaced(values, nodes, literal=True), wanted, self.metadata)
-        except _NotAsWanted:
-            return self._proven(self._replaced(values, nodes, literal=False), wanted, self.metadata, values)
+        attempts = (self._replaced(values, nodes, literal=literal) for literal in (True, False))
+        return self._proven(attempts, _with(self.tree, values), self.metadata, values)
 
     def insert(self, path: Path, value: Scalar) -> str:
         """Return the text with a new scalar, behind the other entries of its mapping or list."""
@@ -105,14 +100,8 @@ class SpanSource(ABC):
                 raise self._refusal(node, f"{here} is {_A[node.kind]}")
             if isinstance(segment, int) and segment != (0 if place else len(node.entries)):
                 raise self._refusal(node, f"{name(path[: depth + place + 1])} is not the next item of its list")
-        wanted = _with(self.tree, path, value)
-        try:
-            return self._proven(self._inserted(node, path, depth, value, literal=True), wanted, self.metadata)
-        except Unsuitable as error:
-            message = f"{name(path)}: {error}"
-        except _NotAsWanted:
-            return self._proven(self._inserted(node, path, depth, value, literal=False), wanted, self.metadata, [path])
-        raise FormatError(message)
+        attempts = (self._inserted(node, path, depth, value, literal=literal) for literal in (True, False))
+        return self._proven(attempts, _with(self.tree, {path: value}), self.metadata, [path])
 
     def remove(self, path: Path) -> str:
         """Return the text without the entry at ``path``."""
@@ -123,17 +112,17 @@ class SpanSource(ABC):
         for alias in _aliases(self.tree):
             if alias.anchor[: len(path)] == path:
                 raise self._refusal(node, f"{name(path)} has the anchor of an alias, which would be left alone")
-        wanted = _without(self.tree, path)
-        return self._proven(self._removed(path), wanted, self.metadata, [path])
+        return self._proven([self._removed(path)], _without(self.tree, path), self.metadata, [path])
 
     def with_metadata(self, metadata: Metadata | None) -> str:
         """Return the text with this metadata block, or without one."""
         if metadata is None and self.metadata is None:
             return self.text
         if metadata is None:
-            return self._proven(self._without_block(), self.tree, None, [(METADATA,)])
+            return self._proven([self._without_block()], self.tree, None, [(METADATA,)])
         metadata = checked_metadata(metadata)
-        return self._proven(self._with_block(metadata), self.tree, metadata, [(METADATA,)])
+        attempts = (self._with_block(metadata, gap=gap) for gap in (True, False))
+        return self._proven(attempts, self.tree, metadata, [(METADATA,)])
 
     # What a format says of itself.
 
@@ -144,9 +133,6 @@ class SpanSource(ABC):
     @abstractmethod
     def _written(self, value: Scalar, *, brackets: bool) -> str:
         """Return ``value`` in one line; raise Unsuitable if the format has no form for it."""
-
-    def _written_key(self, key: str) -> str:
-        return self._written(key, brackets=True)
 
     _gap = ", "
     """What stands between two entries in one line."""
@@ -163,7 +149,7 @@ class SpanSource(ABC):
     def _removed(self, path: Path) -> list[Splice]:
         return self._cut(self._node(path[:-1]), path[-1])
 
-    def _with_block(self, metadata: Metadata) -> list[Splice]:
+    def _with_block(self, metadata: Metadata, *, gap: bool) -> list[Splice]:  # noqa: ARG002
         root = self._nodes
         if METADATA in root.entries:
             entry = root.entries[METADATA]
@@ -187,9 +173,9 @@ class SpanSource(ABC):
         """Return the entry at ``path[depth]`` with all that is inside it, between brackets, in one line."""
         form = self._form(path, value, brackets=True)
         for segment in reversed(path[depth + 1 :]):
-            form = f"[{form}]" if isinstance(segment, int) else f"{{{self._written_key(segment)}{self._colon}{form}}}"
+            form = f"[{form}]" if isinstance(segment, int) else f"{{{self._form((segment,), segment, brackets=True)}{self._colon}{form}}}"
         segment = path[depth]
-        return form if isinstance(segment, int) else f"{self._written_key(segment)}{self._colon}{form}"
+        return form if isinstance(segment, int) else f"{self._form((segment,), segment, brackets=True)}{self._colon}{form}"
 
     def _appended(self, node: Node, item: str) -> list[Splice]:
         """Put ``item`` behind the other entries of a collection in brackets, and in front of a metadata block at its end."""
@@ -197,11 +183,11 @@ class SpanSource(ABC):
         entries = [entry for key, entry in node.entries.items() if not (node is self._nodes and key == METADATA)]
         if not entries and node.entries:
             start = node.entries[METADATA].start
-            return [(start, start, item + "," + (_WHITE_BEFORE(text, start) or self._gap[1:]))]
+            return [(start, start, item + "," + (white_before(text, start) or self._gap[1:]))]
         if not entries:
             return [(node.content + 1, node.end - 1, item)]
         last = entries[-1]
-        gap = _WHITE_BEFORE(text, last.start)
+        gap = white_before(text, last.start)
         if "\n" not in gap:
             return [(last.value.end, last.value.end, self._gap + item)]
         comment = _COMMENT_BEHIND.match(text, last.value.end)
@@ -271,23 +257,18 @@ class SpanSource(ABC):
             node = self._entry(node, segment, path).value
         return node
 
-    def _proven(self, splices: Iterable[Splice], wanted: Tree, metadata: Metadata | None, paths: Iterable[Path] | None = None) -> str:
-        """Return the spliced text if it reads back as wanted. Else it is refused, naming ``paths``, or tried in another form."""
-        text = _spliced(self.text, splices)
-        try:
-            again: SpanSource | None = type(self)(text)
-        except FormatError:
-            again = None
-        if again is not None and _same(again.tree, wanted) and again.metadata == metadata:
-            return text
-        if paths is None:
-            raise _NotAsWanted
-        message = f"{', '.join(map(name, paths))}: the edit would not read back as it was meant; make it by hand"
+    def _proven(self, attempts: Iterable[list[Splice]], wanted: Tree, metadata: Metadata | None, paths: Iterable[Path]) -> str:
+        """Return the text of the first attempt that reads back as wanted; else refuse, naming ``paths``."""
+        for splices in attempts:
+            text = _spliced(self.text, splices)
+            try:
+                again: SpanSource | None = type(self)(text)
+            except FormatError:
+                again = None
+            if again is not None and _same(again.tree, wanted) and again.metadata == metadata:
+                return text
+        message = f"{', '.join(map(name, paths))}: the text would not read back as it was meant; make this change by hand"
         raise FormatError(message)
-
-
-class _NotAsWanted(Exception):  # noqa: N818 - a turn in the road, not an error
-    pass
 
 
 _A = {"mapping": "a mapping", "list": "a list", "scalar": "a single value", "alias": "an alias"}
@@ -295,13 +276,18 @@ _RESERVED = f"{METADATA} is the metadata block's own key"
 _COMMENT_BEHIND = re.compile(r"[ \t]*(?P<comma>,?)[ \t]+#[^\r\n]*")
 
 
-def _WHITE_BEFORE(text: str, end: int) -> str:  # noqa: N802
-    return text[len(text[:end].rstrip(" \t\r\n")) : end]
+def white_before(text: str, end: int) -> str:
+    """Return the blanks and line breaks in front of a place."""
+    start = end
+    while start and text[start - 1] in " \t\r\n":
+        start -= 1
+    return text[start:end]
 
 
 def name(path: Path) -> str:
     """Return a path as messages show it."""
-    return ".".join(map(str, path))
+    shown = ".".join(map(str, path))
+    return shown if shown.isprintable() else ascii(shown)
 
 
 def refusal(line: int, reason: str) -> FormatError:
@@ -350,25 +336,30 @@ def _same(one: Tree, other: Tree) -> bool:
     return one == other
 
 
-def _with(tree: Tree, path: Path, value: Scalar) -> Root:
-    """Return the tree with another scalar at ``path``, whose missing parents are made; what is not on the path is shared."""
+def _with(tree: Root, values: Mapping[Path, Scalar]) -> Root:
+    """Return the tree with other scalars at these paths, whose missing parents are made."""
+    made: Root = {key: _copied(value) for key, value in tree.items()}
+    for path, value in values.items():
+        node: Tree = made
+        for place, segment in enumerate(path):
+            below: Tree = value if place == len(path) - 1 else [] if isinstance(path[place + 1], int) else {}
+            if isinstance(node, list) and isinstance(segment, int):
+                if segment == len(node):
+                    node.append(below)
+                elif place == len(path) - 1:
+                    node[segment] = value
+                node = node[segment]
+            elif isinstance(node, dict) and isinstance(segment, str):
+                if segment not in node or place == len(path) - 1:
+                    node[segment] = below
+                node = node[segment]
+    return made
 
-    def put(node: Tree, depth: int) -> Tree:
-        if depth == len(path):
-            return value
-        segment = path[depth]
-        if isinstance(segment, int):
-            items = list(node) if isinstance(node, list) else []
-            return [*items[:segment], put(items[segment] if segment < len(items) else None, depth + 1), *items[segment + 1 :]]
-        entries = dict(node) if isinstance(node, dict) else {}
-        entries[segment] = put(entries.get(segment), depth + 1)
-        return entries
 
-    found = put(tree, 0)
-    if not isinstance(found, dict):
-        message = "the document itself is no single value"
-        raise FormatError(message)
-    return found
+def _copied(tree: Tree) -> Tree:
+    if isinstance(tree, dict):
+        return {key: _copied(value) for key, value in tree.items()}
+    return list(map(_copied, tree)) if isinstance(tree, list) else tree
 
 
 def _without(tree: Tree, path: Path) -> Tree:

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 
 from securekit.config._tree import METADATA, Metadata, Path, Scalar
 
-from ._spans import Entry, Node, SpanSource, Splice, name
+from ._spans import Entry, Node, SpanSource, Splice, name, white_before
 from ._yaml_nodes import BLOCK, INDICATOR, PROPERTIES, end_of, first_of, scanned
 from ._yaml_reader import Reader
-from ._yaml_values import can_be_literal, form, key_form, quoted
+from ._yaml_values import can_be_literal, form, quoted
 
 __all__ = ["YamlSource"]
 
@@ -20,6 +20,7 @@ _TAGS: dict[str, type] = {
     "!!str": str, "!!int": int, "!!float": float, "!!bool": bool, "!!null": type(None), "!!binary": bytes,
 }  # fmt: skip
 _TAG = re.compile(r"!\S*")
+_DOCUMENT_END = re.compile(r"^\.\.\.(?=\s|$)", re.MULTILINE)
 _COLON = re.compile(r"[ \t]*:")
 
 
@@ -61,10 +62,9 @@ class YamlSource(SpanSource):
             splices.append((first, max(first, last), self._body(body, path)))
             return splices
         if node.content == node.end:  # an empty value, which stands behind its colon or dash
-            before = self.text[: node.content].rstrip() if node.start == node.end else self.text[: node.content]
-            header = ("" if before.endswith((":", "-")) or node.start < node.end or not node.brackets else ":") + " " + header
-            splices.append((len(before), len(before), header))
-            end = len(before)
+            end = node.content - len(white_before(self.text, node.content)) if node.start == node.end else node.end
+            colon = ":" if node.brackets and node.start == node.end and not self.text.endswith(":", 0, end) else ""
+            splices.append((end, end, f"{colon} {header}"))
         else:
             splices.append((node.content, node.end, header))
             end = node.end
@@ -113,7 +113,7 @@ class YamlSource(SpanSource):
     def _lines(self, path: Path, depth: int, value: Scalar, indentation: int, *, literal: bool) -> list[str]:
         """Return the lines of a new entry at ``path[depth]``, with all that is inside it."""
         segment = path[depth]
-        start = " " * indentation + ("-" if isinstance(segment, int) else key_form(segment) + ":")
+        start = " " * indentation + ("-" if isinstance(segment, int) else self._form((segment,), segment, brackets=True) + ":")
         if depth + 1 < len(path):
             return [start, *self._lines(path, depth + 1, value, indentation + _STEP, literal=literal)]
         header, body = self._value(path, value, brackets=False, literal=literal)
@@ -121,10 +121,11 @@ class YamlSource(SpanSource):
 
     def _at_end(self, lines: str, gap: str) -> Splice:
         """Put lines behind everything else, and a last line break only if there was one."""
-        end = len(self.text)
-        if not self.text:
+        marker = _DOCUMENT_END.search(self.text, end_of(self.text, self._nodes))
+        end = marker.start() if marker else len(self.text)
+        if not end:
             return (end, end, lines + self._newline)
-        if self.text.endswith("\n"):
+        if self.text.endswith("\n", 0, end):
             return (end, end, gap + lines + self._newline)
         return (end, end, self._newline + gap + lines)
 
@@ -184,12 +185,12 @@ class YamlSource(SpanSource):
 
     # The metadata block
 
-    def _with_block(self, metadata: Metadata) -> list[Splice]:
+    def _with_block(self, metadata: Metadata, *, gap: bool) -> list[Splice]:
         if self._nodes.brackets:
-            return super()._with_block(metadata)
+            return super()._with_block(metadata, gap=gap)
         lines = [f"{METADATA}:" if metadata else f"{METADATA}: {{}}"]
         for key, value in metadata.items():
-            written = key_form(key)
+            written = form(key, brackets=True)
             if isinstance(value, str):
                 lines.append(f"  {written}: {quoted(value)}")
             else:
@@ -198,7 +199,7 @@ class YamlSource(SpanSource):
         entry = self._nodes.entries.get(METADATA)
         if entry is not None:
             return [(entry.start, self._line_end(end_of(self.text, entry.value)), block)]
-        return [self._at_end(block, self._newline)]
+        return [self._at_end(block, self._newline * gap)]
 
     def _without_block(self) -> list[Splice]:
         if self._nodes.brackets:

@@ -26,7 +26,7 @@ from yaml.events import (
     StreamEndEvent,
 )
 
-from securekit.config._tree import MAX_DEPTH, MAX_LEAVES, MERGE, METADATA, Alias, MergeKey, Metadata, Path, Tree
+from securekit.config._tree import MAX_DEPTH, MAX_LEAVES, MERGE, METADATA, Alias, MergeKey, Metadata, Path, Scalar, Tree
 from securekit.exceptions import FormatError
 
 from ._spans import Root, checked_metadata, refusal
@@ -159,23 +159,27 @@ class Reader:
         value: str = event.value
         if event.tag is None and (not event.implicit[0] or (value and value[0] not in FIRST)):
             return value
-        key = self._scalar(event, key=True)
+        key = self._meant(event)
         if not isinstance(key, str | MergeKey):
             raise _refused(event, "a key that is no text: quote it")
         return key
 
-    def _scalar(self, event: _Event, *, key: bool = False) -> Tree:
+    def _scalar(self, event: _Event) -> Scalar:
+        made = self._meant(event)
+        if isinstance(made, MergeKey):
+            raise _refused(event, "<< that is no key: quote it")
+        return made
+
+    def _meant(self, event: _Event) -> Scalar | MergeKey:
+        if event.tag is not None and event.tag not in KNOWN_TAGS:
+            raise _refused(event, "a tag that is not known here")
         try:
-            if event.tag is None:
-                made = plain(event.value) if event.implicit[0] else event.value
-                if isinstance(made, MergeKey) and not key:
-                    raise _refused(event, "<< that is no key: quote it")
-                return made  # type: ignore[return-value]
-            if event.tag in KNOWN_TAGS:
+            if event.tag is not None:
                 return constructed(event.tag, event.value)
+            return plain(event.value) if event.implicit[0] else str(event.value)
         except (ValueError, ArithmeticError, AttributeError, LookupError, YAMLError):
-            raise _refused(event, "a value that is not of its type, a plain =, or a number of too many digits: quote it") from None
-        raise _refused(event, "a tag that is not known here")
+            pass
+        raise _refused(event, "a value that is not of its type, a plain =, or a number of too many digits: quote it")
 
     def _merge(self, event: _Event, depth: int) -> Tree:
         if not isinstance(event, SequenceStartEvent) or event.anchor or event.tag:
@@ -219,7 +223,10 @@ class Reader:
         try:
             self._metadata = checked_metadata(value)
         except FormatError as error:
-            raise _refused(event, str(error)) from None
+            reason = str(error)
+        else:
+            return
+        raise _refused(event, reason)
 
     def _enter(self, event: _Event, depth: int) -> None:
         self._deepest = max(self._deepest, depth)

@@ -18,7 +18,7 @@ from securekit.config._tree import MERGE, MergeKey, Scalar
 
 from ._spans import Unsuitable
 
-__all__ = ["FIRST", "KNOWN_TAGS", "PREFIX", "UNREADABLE", "can_be_literal", "constructed", "form", "key_form", "plain", "quoted"]
+__all__ = ["FIRST", "KNOWN_TAGS", "PREFIX", "UNREADABLE", "can_be_literal", "constructed", "form", "plain", "quoted"]
 
 UNREADABLE = re.compile("[^\t\n\r\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
 """What YAML does not allow as it is, and what it would take for a line's end beside LF and CRLF."""
@@ -106,10 +106,6 @@ def _number(value: float) -> str:
 
 def _text(value: str) -> str:
     return value if _WORD.fullmatch(value) and plain(value) is value else quoted(value)
-
-
-def key_form(key: str) -> str:
-    return _text(key)
 
 
 def quoted(value: str) -> str:

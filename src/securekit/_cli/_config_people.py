@@ -4,18 +4,19 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from securekit.exceptions import ConfigError
 
-from ._config_session import Session, document_file, dry_run, with_reader, with_writer
+from ._config_session import Session, document_file, dry_run, with_reader, with_writer, writing_options
 from ._files import open_recipients
 from ._groups import SuggestingGroup
 from ._options import as_json
-from ._ui import handled, note, print_json, print_table, printable, progress
+from ._ui import FAILED, handled, note, print_json, print_table, printable, progress
 
 if TYPE_CHECKING:
     from securekit.config._block import Recipient
@@ -98,41 +99,37 @@ def remove(session: Session, recipient: tuple[str, ...], *, dry_run: bool) -> No
 
 
 @click.command()
+@click.argument("file", required=False, type=click.Path(path_type=Path, dir_okay=False))
 @click.option(
-    "--all",
-    "directory",
-    type=click.Path(path_type=Path, file_okay=False, exists=True),
-    metavar="DIR",
-    help="Every document below DIR instead.",
+    "--all", "folder", type=click.Path(path_type=Path, file_okay=False, exists=True), metavar="DIR", help="Every document below DIR."
 )
 @dry_run
-@click.pass_context
+@writing_options
 @handled
-def rotate(context: click.Context, *, directory: Path | None, dry_run: bool, **options: object) -> None:
+def rotate(*, file: Path | None, folder: Path | None, dry_run: bool, **options: Any) -> None:  # noqa: ANN401 - the session's
     """Encrypt every value of FILE anew, under one new data key. Takes a private key.
 
     With --all, every encrypted document below a directory: it shows its progress, may be killed at any moment, and goes on where
     it was when it is started again. A document that fails does not stop the others.
     """
-    file = options.pop("file", None)
-    if (file is None) == (directory is None):
+    if (file is None) == (folder is None):
         message = "name one FILE, or a directory with --all"
         raise ValueError(message)
-    if directory is None:
-        _rotate_one(Path(str(file)), dry_run=dry_run, options=options)
-        return
-    _rotate_all(context, directory, dry_run=dry_run, options=options)
+    if folder is not None:
+        _rotate_all(folder, dry_run=dry_run, options=options)
+    if file is not None:
+        _rotate_one(file, dry_run=dry_run, options=options)
 
 
-def _rotate_one(path: Path, *, dry_run: bool, options: dict[str, object]) -> None:
-    session = Session(path, **options)  # type: ignore[arg-type]
+def _rotate_one(path: Path, *, dry_run: bool, options: dict[str, Any]) -> None:
+    session = Session(path, **options)
     document = session.read()
     edit = session.edit(document)
     edit.rotate()
     session.save(edit, document, dry_run=dry_run)
 
 
-def _rotate_all(context: click.Context, directory: Path, *, dry_run: bool, options: dict[str, object]) -> None:
+def _rotate_all(directory: Path, *, dry_run: bool, options: dict[str, Any]) -> None:
     from securekit._wire.atomic import write_atomic
     from securekit.exceptions import SecureKitError
 
@@ -156,7 +153,7 @@ def _rotate_all(context: click.Context, directory: Path, *, dry_run: bool, optio
             advance(1)
     note(f"{len(files) - failed} documents rotated, {failed} failed")
     if failed:
-        context.exit(1)
+        sys.exit(FAILED)
     journal.unlink(missing_ok=True)
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from securekit.config import Document, Edit, OpenDocument, Trust
     from securekit.wrappers import KeyWrapper
 
-__all__ = ["Session", "document_file", "dry_run", "with_reader", "with_writer"]
+__all__ = ["Session", "document_file", "dry_run", "with_reader", "with_writer", "writing_options"]
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -71,6 +71,7 @@ class Session:
         confirm: References of confirmed recipients.
         adopt: Whether unverified changes are taken over.
         yes: Whether nothing is asked.
+        trust_for: Where the document stands in its repository, if ``path`` is a copy.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class Session:
         confirm: tuple[str, ...] = (),
         adopt: bool = False,
         yes: bool = False,
+        trust_for: Path | None = None,
     ) -> None:
         from securekit.config._identity import find_identity
         from securekit.config._state import HostState
@@ -97,7 +99,7 @@ class Session:
         self._sign = sign
         self.wrappers: list[KeyWrapper]
         self.wrappers, file = find_identity(list(identities) or None, ask=_ask)
-        self.trust: Trust | None = find_trust(trust, identity=file, document=path, repository=True)
+        self.trust: Trust | None = find_trust(trust, identity=file, document=trust_for or path, repository=True)
         self.state = HostState.of_user()
 
     def read(self) -> Document:
@@ -119,6 +121,10 @@ class Session:
             message = f"{self.path} is read with a private key: --identity FILE, or SECUREKIT_IDENTITY"
             raise ConfigError(message)
         return self.proven(lambda: document.open(self.wrappers))
+
+    def open_if_recipient(self, document: Document) -> OpenDocument | None:
+        """Return a document open for reading; None if nothing here reads it."""
+        return self.proven(lambda: document.open_if_recipient(self.wrappers, adopt=self._adopt))
 
     def edit(self, document: Document) -> Edit:
         """Begin an editing session on an encrypted document, asking about what nothing here has verified."""
@@ -233,35 +239,37 @@ class Session:
 
 def with_reader(command: F) -> F:
     """Give a command the document's file with the options of reading, as a `Session` in its first argument."""
-    return _with(command, _FORMAT, _TRUST, _IDENTITY)
+    return document_file(_add(_with_session(command), _READING))
 
 
 def with_writer(command: F) -> F:
     """Give a command the document's file with the options of writing, as a `Session` in its first argument."""
-    return _with(command, _YES, _ADOPT, _CONFIRM, _SIGN, _FORMAT, _TRUST, _IDENTITY)
+    return document_file(_add(_with_session(command), _WRITING))
 
 
-def _with(command: F, *options: Callable[[Any], Any]) -> F:
+def writing_options(command: F) -> F:
+    """Give a command the options of writing, as the keyword arguments of `Session`."""
+    return _add(command, _WRITING)
+
+
+_READING = (_FORMAT, _TRUST, _IDENTITY)
+_WRITING = (_YES, _ADOPT, _CONFIRM, _SIGN, *_READING)
+_ARGUMENTS = ("form", "identities", "trust", "sign", "confirm", "adopt", "yes")
+
+
+def _with_session(command: F) -> F:
     @wraps(command)
-    def run(
-        *args: Any,  # noqa: ANN401 - whatever click passes
-        file: Path,
-        form: str | None,
-        identities: tuple[str, ...],
-        trust: Path | None,
-        sign: Path | None = None,
-        confirm: tuple[str, ...] = (),
-        adopt: bool = False,
-        yes: bool = False,
-        **kwargs: Any,  # noqa: ANN401 - the same
-    ) -> Any:  # noqa: ANN401 - the same
-        session = Session(file, form=form, identities=identities, trust=trust, sign=sign, confirm=confirm, adopt=adopt, yes=yes)
-        return command(session, *args, **kwargs)
+    def run(*args: Any, file: Path, **kwargs: Any) -> Any:  # noqa: ANN401 - whatever click passes
+        options = {name: kwargs.pop(name) for name in _ARGUMENTS if name in kwargs}
+        return command(Session(file, **options), *args, **kwargs)
 
-    wrapped: Any = run
+    return run  # type: ignore[return-value]
+
+
+def _add(command: F, options: tuple[Callable[[F], F], ...]) -> F:
     for option in options:
-        wrapped = option(wrapped)
-    return document_file(wrapped)  # type: ignore[no-any-return]
+        command = option(command)
+    return command
 
 
 def _ask(what: str) -> str:

@@ -220,7 +220,7 @@ class Document:
         from ._base import check_base, check_confirmed, unseen_recipients
         from ._edit import Edit
 
-        opened = self._open_if_recipient(wrappers, adopt=adopt)
+        opened = self.open_if_recipient(wrappers, adopt=adopt)
         check_base(self, opened=opened, trust=trust, state=state, adopt=adopt)
         check_confirmed(unseen_recipients(self, trust=trust, state=state), confirmed)
         return Edit(self, self.required, writers=self.writers(wrappers, clock=clock), opened=opened, clock=clock)
@@ -245,7 +245,7 @@ class Document:
                 raise ConfigError(message)
         return found
 
-    def _open_if_recipient(self, wrappers: Sequence[KeyWrapper], *, adopt: bool) -> OpenDocument | None:
+    def open_if_recipient(self, wrappers: Sequence[KeyWrapper], *, adopt: bool) -> OpenDocument | None:
         """Return the open document; None if none of ``wrappers`` is a recipient: its author may write, and not read."""
         if not wrappers:
             return None
@@ -313,6 +313,10 @@ class OpenDocument(Secretive):
     def reveal(self) -> dict[str, object]:
         """Return the values that an application gets: encrypted ones as `Secret`. Errors as `securekit.config.load`."""
         return reveal(self.document.source.tree, self.document.required.patterns, self._keys)
+
+    def joined(self, other: OpenDocument) -> OpenDocument:
+        """Return this document with the data keys of another version of it as well."""
+        return OpenDocument(self.document, {**other._keys, **self._keys})
 
     def key(self, key_id: str) -> DocumentKey:
         """Return a data key: to wrap it to one more recipient."""

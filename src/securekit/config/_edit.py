@@ -85,9 +85,14 @@ class Edit(Secretive):
         return self._document
 
     @property
-    def can_read(self) -> bool:
-        """Whether this session can read the values that are there."""
-        return self._opened is not None or self._base.block is None
+    def opened(self) -> OpenDocument | None:
+        """What this session can read of what was there; None for an author who can only write."""
+        return self._opened
+
+    def also_reads(self, other: OpenDocument | None) -> None:
+        """Read with the data keys of another version of the document, too."""
+        if self._opened is not None and other is not None:
+            self._opened = self._opened.joined(other)
 
     def set(self, path: Path, value: Scalar, *, create: bool = False, clear: bool = False, protect: bool = False) -> None:
         """Set the value at ``path``; encrypted, unless ``clear`` says that it is no secret.

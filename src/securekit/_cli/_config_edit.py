@@ -18,7 +18,7 @@ import click
 from securekit.exceptions import ConfigError, SecureKitError
 
 from ._config_private import private_folder
-from ._config_session import Session, with_writer
+from ._config_session import Session, document_file, with_writer
 from ._ui import handled, note, printable
 
 __all__ = ["edit"]
@@ -27,6 +27,7 @@ _STOPS = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
 
 
 @click.command()
+@document_file
 @handled
 @with_writer
 def edit(session: Session) -> None:

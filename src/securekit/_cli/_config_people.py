@@ -35,6 +35,7 @@ def recipients() -> None:
 
 
 @recipients.command("list")
+@document_file
 @as_json
 @handled
 @with_reader
@@ -57,6 +58,7 @@ def list_recipients(session: Session, *, as_json: bool) -> None:
 
 
 @recipients.command()
+@document_file
 @click.argument("recipient", nargs=-1, required=True)
 @dry_run
 @handled
@@ -76,6 +78,7 @@ def add(session: Session, recipient: tuple[str, ...], *, dry_run: bool) -> None:
 
 
 @recipients.command()
+@document_file
 @click.argument("recipient", nargs=-1, required=True)
 @dry_run
 @handled
@@ -178,6 +181,7 @@ def _documents(directory: Path) -> list[Path]:
 
 
 @click.command()
+@document_file
 @handled
 @with_writer
 def sign(session: Session) -> None:

@@ -95,11 +95,12 @@ class Session:
         self.form = form
         self._confirmed = confirm
         self._adopt = adopt
+        self._adopted = False
         self._yes = yes
         self._sign = sign
         self.wrappers: list[KeyWrapper]
         self.wrappers, file = find_identity(list(identities) or None, ask=_ask)
-        self.trust: Trust | None = find_trust(trust, identity=file, document=trust_for or path, repository=True)
+        self.trust: Trust | None = find_trust(explicit=trust, identity=file, document=trust_for or path, repository=True)
         self.state = HostState.of_user()
 
     def read(self) -> Document:
@@ -128,8 +129,9 @@ class Session:
 
     def edit(self, document: Document) -> Edit:
         """Begin an editing session on an encrypted document, asking about what nothing here has verified."""
-        if self._adopt:
+        if self._adopt and not self._adopted:
             self._show_changes(document)
+            self._adopted = True
         confirmed = [*self._confirmed, *self._ask_about_recipients(document)]
         return self.proven(
             lambda: document.edit(wrappers=self.wrappers, trust=self.trust, state=self.state, confirmed=confirmed, adopt=self._adopt)
@@ -238,13 +240,13 @@ class Session:
 
 
 def with_reader(command: F) -> F:
-    """Give a command the document's file with the options of reading, as a `Session` in its first argument."""
-    return document_file(_add(_with_session(command), _READING))
+    """Make a session of a command's FILE and the options of reading, which this adds; it is the first argument."""
+    return _add(_with_session(command), _READING)
 
 
 def with_writer(command: F) -> F:
-    """Give a command the document's file with the options of writing, as a `Session` in its first argument."""
-    return document_file(_add(_with_session(command), _WRITING))
+    """Make a session of a command's FILE and the options of writing, which this adds; it is the first argument."""
+    return _add(_with_session(command), _WRITING)
 
 
 def writing_options(command: F) -> F:

@@ -13,7 +13,7 @@ import click
 from securekit.config import format_path, parse_path
 from securekit.exceptions import ConfigError
 
-from ._config_session import Session, dry_run, with_reader, with_writer
+from ._config_session import Session, document_file, dry_run, with_reader, with_writer
 from ._files import open_recipients, writing
 from ._options import as_json
 from ._ui import handled, note, print_json, print_table, printable
@@ -41,6 +41,7 @@ _EMPTY = {"json": "{}\n"}
 
 
 @click.command()
+@document_file
 @_ENVIRONMENT
 @_RECIPIENT
 @_ENCRYPT
@@ -67,6 +68,7 @@ def init(session: Session, *, environment: str | None, recipients: tuple[str, ..
 
 
 @click.command()
+@document_file
 @_ENVIRONMENT
 @_RECIPIENT
 @_ENCRYPT
@@ -105,6 +107,7 @@ def encrypt(session: Session, *, environment: str | None, recipients: tuple[str,
 
 
 @click.command("set")
+@document_file
 @_PATH
 @click.option("--stdin", is_flag=True, help="Read the value from standard input.")
 @click.option("--from-file", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Read the value from a file.")
@@ -147,6 +150,7 @@ def set_value(
 
 
 @click.command()
+@document_file
 @click.argument("path", required=False)
 @click.option("--pattern", help="Remove this pattern. What it has encrypted stays so.")
 @dry_run
@@ -167,6 +171,7 @@ def unset(session: Session, path: str | None, *, pattern: str | None, dry_run: b
 
 
 @click.command()
+@document_file
 @_PATH
 @click.option("-n", "--no-newline", is_flag=True, help="Print the value alone, without a line's end.")
 @handled
@@ -178,6 +183,7 @@ def get(session: Session, path: str, *, no_newline: bool) -> None:
 
 
 @click.command("list")
+@document_file
 @as_json
 @handled
 @with_reader
@@ -203,6 +209,7 @@ def list_values(session: Session, *, as_json: bool) -> None:
 
 
 @click.command()
+@document_file
 @click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), metavar="OUT", help="Write to OUT, of mode 0600.")
 @handled
 @with_reader

@@ -73,7 +73,7 @@ def _examine(path: Path, signers: list[SigningCertificate], trust: Path | None, 
     from securekit.config._trust import find_trust
 
     try:
-        believed = find_trust(trust, identity=None, document=path, repository=True)
+        believed = find_trust(explicit=trust, identity=None, document=path, repository=True)
         return examine(Document.read(path), trust=believed, signers=signers, days=days)
     except SecureKitError as error:
         return [Finding(Severity.ERROR, str(error))]

@@ -39,7 +39,7 @@ def check_base(
         return
     if trust is not None:
         try:
-            check_signed(document, trust.entry(block.document))
+            check_signed(document, trust.entry(block.document.hex()))
         except ConfigError as error:
             message = f"{document.name}: {error}; look at what has changed, and take it over with --adopt, or have its author sign it"
             raise ConfigError(message) from None
@@ -58,13 +58,13 @@ def check_trust(document: Document, trust: Trust, *, signed: bool = True) -> Non
         securekit.exceptions.ConfigError: Something is not as the trust wants it.
     """
     block = document.required
-    entry = trust.entry(block.document)
+    entry = trust.entry(block.document.hex())
     if entry.environment is not None:
         document.check_environment(entry.environment)
     entry.check_recipients(recipient.name for recipient in block.recipients)
-    entry.check_generation(block.generation)
     if signed:
         check_signed(document, entry)
+        entry.check_generation(block.generation)  # last: it remembers the highest, which nobody may forge
 
 
 def check_signed(document: Document, entry: DocumentTrust) -> None:
@@ -81,7 +81,7 @@ def unseen_recipients(document: Document, *, trust: Trust | None, state: HostSta
     """Return the recipients that neither the trust allows nor this host has confirmed: nobody wraps to them unasked."""
     block = document.required
     known: Collection[str] = state.seen(block.document).recipients if state is not None else ()
-    allowed = trust.entry(block.document).recipients if trust is not None else frozenset()
+    allowed = trust.entry(block.document.hex()).recipients if trust is not None else frozenset()
     return tuple(
         recipient
         for recipient in block.recipients

@@ -45,7 +45,7 @@ def differences(old: Document | None, new: Document) -> list[Difference]:
     before, after = _things(old), _things(new)
     found: list[Difference] = []
     for key in dict.fromkeys((*before, *after)):
-        if before.get(key) == after.get(key):
+        if key in before and key in after and before[key] == after[key]:
             continue
         (what, name), change = key, "changed" if key in before and key in after else "added" if key in after else "removed"
         shown = [repr(things[key]) if what == "value" and key in things else "" for things in (before, after)]

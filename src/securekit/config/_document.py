@@ -223,7 +223,7 @@ class Document:
         opened = self.open_if_recipient(wrappers, adopt=adopt)
         check_base(self, opened=opened, trust=trust, state=state, adopt=adopt)
         check_confirmed(unseen_recipients(self, trust=trust, state=state), confirmed)
-        return Edit(self, self.required, writers=self.writers(wrappers, clock=clock), opened=opened, clock=clock)
+        return Edit(self, self.required, writers=self.writers(wrappers, clock=clock), opened=opened, adopt=adopt, clock=clock)
 
     def writers(self, wrappers: Sequence[KeyWrapper], *, clock: Callable[[], float] = time.time) -> list[KeyWrapper]:
         """Return what wraps to each recipient: its public key from the metadata, or one of ``wrappers``.

@@ -50,6 +50,7 @@ class Edit(Secretive):
         *,
         writers: Sequence[KeyWrapper],
         opened: OpenDocument | None,
+        adopt: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._base = document
@@ -61,7 +62,7 @@ class Edit(Secretive):
         # Each data key with the recipients of the version of the document that it comes from: its copies are in their order.
         self._carried: dict[str, tuple[DataKey, tuple[Recipient, ...]]] = {key.id: (key, block.recipients) for key in block.keys}
         self._key = self._new_key(block)
-        self._changed = document.block is None
+        self._changed = adopt or document.block is None
 
     @classmethod
     def of_clear(

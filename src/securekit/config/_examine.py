@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from securekit.exceptions import ConfigError, FormatError
@@ -124,11 +125,26 @@ def _signatures(document: Document, trust: Trust | None, signers: Sequence[Signi
             if trust is not None:
                 check_trust(document, trust, signed=not signers)
             if signers:
-                check_signed(document, DocumentTrust.of_signers(document.required.document.hex(), tuple(signers)))
+                check_signed(document, _entry_of(document, signers))
         except ConfigError as error:
             yield Finding(Severity.ERROR, str(error), "sign it with: securekit config sign; or correct the trust")
     for warning in caught:
         yield Finding(Severity.WARNING, str(warning.message))
+
+
+def _entry_of(document: Document, signers: Sequence[SigningCertificate]) -> DocumentTrust:
+    """Return a trust that says no more than who may sign."""
+    return DocumentTrust(
+        id=document.required.document.hex(),
+        environment=None,
+        signers=tuple(signers),
+        required=1,
+        recipients=frozenset(recipient.name for recipient in document.required.recipients),
+        generation=0,
+        state=None,
+        mounts=(),
+        source=Path("--signer"),
+    )
 
 
 def _patterns(document: Document) -> Iterator[Finding]:

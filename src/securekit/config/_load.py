@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from securekit.exceptions import ConfigError, DecryptionError, SecurityWarning
 
-from ._base import check_signed, check_trust
+from ._base import check_trust
 from ._block import check_environment
 from ._document import Document
 from ._identity import find_identity
@@ -98,19 +98,18 @@ def load(
     document = Document.read(path, format=format)
     document.check_environment(environment)
     wrappers, file = find_identity(identity, password=password, environ=environ)
-    believed = find_trust(trust, identity=file, environ=environ)
+    believed = find_trust(explicit=trust, identity=file, environ=environ)
     if believed is None:
         _warn(document)
     else:
-        check_trust(document, believed, signed=False)
-        check_signed(document, believed.entry(document.required.document))
+        check_trust(document, believed)
     if not wrappers:
         message = (
             f"{document.name} is encrypted, and there is no identity: give the private key's file as identity, or set SECUREKIT_IDENTITY"
         )
         raise ConfigError(message)
     values = _open(document, wrappers).reveal()
-    mounts = believed.entry(document.required.document).mounts if believed is not None else ()
+    mounts = believed.entry(document.required.document.hex()).mounts if believed is not None else ()
     if "vault:" in document.source.text:
         resolve(values, resolver, signed=believed is not None, mounts=mounts)
     if into is None:

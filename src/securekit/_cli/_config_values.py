@@ -21,7 +21,7 @@ from ._ui import handled, note, print_json, print_table, printable
 if TYPE_CHECKING:
     from securekit.config._tree import Scalar
 
-__all__ = ["decrypt", "encrypt", "get", "init", "list_values", "set_value", "unset"]
+__all__ = ["decrypt", "encrypt", "get", "init", "list_values", "set_value", "text_of", "unset"]
 
 _TYPES = click.Choice(["str", "int", "float", "bool", "null", "bytes", "date"])
 _ENVIRONMENT = click.option("--environment", metavar="NAME", help="Where the document belongs, for example production.")
@@ -179,7 +179,7 @@ def unset(session: Session, path: str | None, *, pattern: str | None, dry_run: b
 def get(session: Session, path: str, *, no_newline: bool) -> None:
     """Print the value at PATH in FILE, in clear text."""
     value = session.open().at(parse_path(path))
-    click.echo(value if isinstance(value, bytes) else _text(value), nl=not no_newline)
+    click.echo(value if isinstance(value, bytes) else text_of(value), nl=not no_newline)
 
 
 @click.command("list")
@@ -266,7 +266,8 @@ def _value(path: str, *, stdin: bool, from_file: Path | None, keep_newline: bool
     return parse_text(text, kind)
 
 
-def _text(value: Scalar) -> str:
+def text_of(value: Scalar) -> str:
+    """Return a value as a program reads it: true and false, null, and dates as ISO 8601 has them."""
     match value:
         case str():
             return value

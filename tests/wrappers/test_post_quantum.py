@@ -97,6 +97,16 @@ def test_a_pair_is_made_in_two_files(pair: tuple[Path, Path]) -> None:
         PostQuantumWrapper.from_files()
 
 
+def test_the_bytes_of_a_public_file_are_enough(pair: tuple[Path, Path]) -> None:
+    """A public key file that was read elsewhere gives the same wrapper; anything else is refused."""
+    _, public = pair
+    data = public.read_bytes()
+    assert PostQuantumWrapper.from_public(data).key_ref == PostQuantumWrapper.from_files(public=public).key_ref
+    for other in (b"", data[:-2], data + b"x", pair[0].read_bytes(), _line("public", b"\xff" * 1216).encode()):
+        with pytest.raises(FormatError, match="not an X-Wing public key file"):
+            PostQuantumWrapper.from_public(other)
+
+
 def test_nothing_is_overwritten_and_no_half_is_left(pair: tuple[Path, Path], tmp_path: Path) -> None:
     """If either name is taken, nothing new is there."""
     key, public = pair

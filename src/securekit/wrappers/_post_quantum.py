@@ -79,6 +79,21 @@ class PostQuantumWrapper(Secretive):
         return cls(_read_public(public) if public is not None else None, seed=seed)
 
     @classmethod
+    def from_public(cls, data: bytes) -> PostQuantumWrapper:
+        """Take the public key out of the bytes of its file, as `generate` makes it.
+
+        Raises:
+            securekit.exceptions.FormatError: They are of another form.
+        """
+        found = _parse(data, _PUBLIC_PREFIX, xwing.PUBLIC_SIZE)
+        try:
+            return cls(found)
+        except ValueError:
+            pass
+        message = "not an X-Wing public key file; make a pair with: securekit identity new --pq"
+        raise FormatError(message)
+
+    @classmethod
     def generate(cls, *, key: FilePath, public: FilePath) -> PostQuantumWrapper:
         """Make a key pair in two new files, the private one of mode 0600. Nothing that exists is overwritten.
 

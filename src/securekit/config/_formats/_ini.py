@@ -21,6 +21,7 @@ from securekit.config._tree import MergeKey, Metadata, Path, Scalar, Tree
 __all__ = ["IniSource"]
 
 _MAX_SPACES = 64  # white space in a row before a delimiter: configparser's regular expression costs the square of it
+_MAX_SECTIONS = 2_000  # which cost configparser more than keys do
 _SPACES = re.compile(rf"\s{{{_MAX_SPACES + 1}}}")
 _SECTION = re.compile(r"\[(.+)\]")
 _DELIMITER = re.compile(r"[=:]")
@@ -143,15 +144,21 @@ class IniSource:
             indent, between = own, []
             header = _SECTION.match(content)
             if header:
-                if header[1] in self._sections:
-                    raise refused(number, f"the section {header[1]!r} is there twice, first on line {self._sections[header[1]].line}")
-                section, option = _Section(number, end, {}), None
-                self._sections[header[1]] = section
+                section, option = self._open(header[1], end, number), None
             elif section is None:
                 raise refused(number, "a key above the first [section]")
             else:
                 option = _begin(section, line, start, number)
         return comments
+
+    def _open(self, name: str, end: int, number: int) -> _Section:
+        """Return the section that a header begins."""
+        if name in self._sections:
+            raise refused(number, f"the section {name!r} is there twice, first on line {self._sections[name].line}")
+        if len(self._sections) == _MAX_SECTIONS:
+            raise refused(number, f"more than {_MAX_SECTIONS:,} sections")
+        section = self._sections[name] = _Section(number, end, {})
+        return section
 
     def _continue(self, option: _Option, content: str, between: list[tuple[int, int, int]], span: tuple[int, int], number: int) -> None:
         """Add a line to the option's value; its span is from its first character to the line's end."""

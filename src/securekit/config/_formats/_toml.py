@@ -55,6 +55,8 @@ _AT_LINE = re.compile(r"at line (\d+)")
 # What tomllib says, without what it quotes.
 _REASONS = (
     "Unterminated string",
+    'Expected "\'"',
+    "Expected \"'''\"",
     "Invalid date or datetime",
     "Invalid hex value",
     "Unescaped '\\' in a string",

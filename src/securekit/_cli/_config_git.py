@@ -75,7 +75,7 @@ def merge(base: Path, ours: Path, theirs: Path, path: Path | None, **options: An
     name = path or ours
     form = options.pop("form") or format_of(name)
     options.pop("sign")
-    session = Session(ours, form=form, trust_for=name, **options)
+    session = Session(ours, form=form, name=name, **options)
     mine, other = session.read(), Document.read(theirs, format=form)
     ancestor = _ancestor(base, form)
     for side in (mine, other):

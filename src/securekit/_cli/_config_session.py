@@ -71,7 +71,7 @@ class Session:
         confirm: References of confirmed recipients.
         adopt: Whether unverified changes are taken over.
         yes: Whether nothing is asked.
-        trust_for: Where the document stands in its repository, if ``path`` is a copy.
+        name: Where the document stands in its repository, if ``path`` is a copy.
     """
 
     def __init__(
@@ -85,13 +85,14 @@ class Session:
         confirm: tuple[str, ...] = (),
         adopt: bool = False,
         yes: bool = False,
-        trust_for: Path | None = None,
+        name: Path | None = None,
     ) -> None:
         from securekit.config._identity import find_identity
         from securekit.config._state import HostState
         from securekit.config._trust import find_trust
 
         self.path = path
+        self.name = name or path
         self.form = form
         self._confirmed = confirm
         self._adopt = adopt
@@ -100,7 +101,7 @@ class Session:
         self._sign = sign
         self.wrappers: list[KeyWrapper]
         self.wrappers, file = find_identity(list(identities) or None, ask=_ask)
-        self.trust: Trust | None = find_trust(explicit=trust, identity=file, document=trust_for or path, repository=True)
+        self.trust: Trust | None = find_trust(explicit=trust, identity=file, document=name or path, repository=True)
         self.state = HostState.of_user()
 
     def read(self) -> Document:
@@ -115,7 +116,7 @@ class Session:
 
         document = self.read()
         if self.trust is not None:
-            known = self.state.seen(document.required.document).is_last(document.source.text)
+            known = self.state.seen(document.required.document).knows(document.source.text)
             check_trust(document, self.trust, signed=not known)
         if not self.wrappers:
             document.required  # noqa: B018 - that it is not encrypted is said first
@@ -155,11 +156,11 @@ class Session:
     def put(self, document: Document, before: Document | None, *, dry_run: bool = False, signing: bool = False) -> Document:
         """Write a finished document; arguments as `save`. With ``signing``, also one that has not changed."""
         if before is not None and document.to_bytes() == before.to_bytes() and not signing:
-            note(f"{self.path}: nothing to change")
+            note(f"{self.name}: nothing to change")
             return document
         if dry_run:
             self._show(before, document)
-            note(f"{self.path}: nothing was written")
+            note(f"{self.name}: nothing was written")
             return document
         if self._sign is not None:
             document = document.sign(self.signing_key(self._sign))
@@ -197,7 +198,7 @@ class Session:
         unseen = [one for one in unseen_recipients(document, trust=self.trust, state=self.state) if one.key_ref not in self._confirmed]
         if not unseen or not sys.stdin.isatty():
             return []
-        note(f"{self.path} names recipients to whom this host has never written; they will read what you set:")
+        note(f"{self.name} names recipients to whom this host has never written; they will read what you set:")
         confirmed = []
         for recipient in unseen:
             note(f"  {printable(recipient.subject)}: {recipient.wrapper}, key fingerprint {recipient.key_ref}")
@@ -234,9 +235,9 @@ class Session:
     def _say(self, document: Document) -> None:
         block = document.required
         signed = f"{len(block.signatures)} signature{'s' if len(block.signatures) != 1 else ''}" if block.signatures else "not signed"
-        note(f"{self.path}: generation {block.generation}, {signed}")
+        note(f"{self.name}: generation {block.generation}, {signed}")
         if not block.signatures and self.trust is not None:
-            note(f"securekit: hint: hosts whose trust.toml wants a signature refuse it until: securekit config sign {self.path} --sign KEY")
+            note(f"securekit: hint: hosts whose trust.toml wants a signature refuse it until: securekit config sign {self.name} --sign KEY")
 
 
 def with_reader(command: F) -> F:

@@ -35,7 +35,7 @@ def check_base(
     block = document.required
     if trust is not None:
         check_trust(document, trust, signed=False)
-    if adopt or (state is not None and state.seen(block.document).is_last(document.source.text)):
+    if adopt or (state is not None and state.seen(block.document).knows(document.source.text)):
         return
     if trust is not None:
         try:

@@ -21,6 +21,7 @@ from securekit.exceptions import ConfigError, KeyFileError
 __all__ = ["STATE_VARIABLE", "HostState", "Seen"]
 
 STATE_VARIABLE = "SECUREKIT_STATE"
+_MAX_DIGESTS = 256
 _MAX_SIZE = 8 * 1024 * 1024  # bytes of one document's entry
 
 
@@ -31,16 +32,18 @@ class Seen:
     Attributes:
         format: The format of ``text``.
         text: The last text that this host has verified or written; empty if there was none.
+        digests: SHA-256 of the texts that it has verified or written, in hexadecimal, the last ones: branches come and go.
         recipients: The pairs ``wrapper:key_ref`` that were confirmed.
     """
 
     format: str = ""
     text: str = ""
+    digests: tuple[str, ...] = ()
     recipients: frozenset[str] = field(default_factory=frozenset)
 
-    def is_last(self, text: str) -> bool:
-        """Whether ``text`` is the last one seen, to the letter."""
-        return bool(self.text) and hashlib.sha256(self.text.encode()).digest() == hashlib.sha256(text.encode()).digest()
+    def knows(self, text: str) -> bool:
+        """Whether this host has verified or written ``text``, to the letter."""
+        return _digest(text) in self.digests
 
 
 class HostState:
@@ -76,7 +79,9 @@ class HostState:
             return Seen()
         try:
             entry = json.loads(read_key_file(path, max_size=_MAX_SIZE))
-            return Seen(str(entry["format"]), str(entry["text"]), frozenset(map(str, entry["recipients"])))
+            return Seen(
+                str(entry["format"]), str(entry["text"]), tuple(map(str, entry["digests"])), frozenset(map(str, entry["recipients"]))
+            )
         except (ValueError, KeyError, TypeError, RecursionError):
             message = f"{path}, which remembers what this host has seen of a document, is damaged: remove it, and adopt the document anew"
         except KeyFileError as error:
@@ -89,8 +94,14 @@ class HostState:
         Raises:
             securekit.exceptions.ConfigError: The folder cannot be written to; names it.
         """
-        known = self.seen(document).recipients | {f"{name}:{reference}" for name, reference in recipients}
-        entry = {"format": format, "recipients": sorted(known), "text": text}
+        before = self.seen(document)
+        digest = _digest(text)
+        entry = {
+            "digests": [digest, *(old for old in before.digests if old != digest)][:_MAX_DIGESTS],
+            "format": format,
+            "recipients": sorted(before.recipients | {f"{name}:{reference}" for name, reference in recipients}),
+            "text": text,
+        }
         path = self._path(document)
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -101,3 +112,7 @@ class HostState:
 
     def _path(self, document: bytes) -> Path:
         return self.folder / "documents" / f"{document.hex()}.json"
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["diff", "install_git", "merge"]
 
 _PATTERNS = ("*.yaml", "*.yml", "*.json", "*.toml", "*.env", ".env*", "*.ini")
-_LOOK = 12  # characters of a token's ciphertext that tell two apart
+_LOOK = 12  # characters of a token, its last ones, that tell two apart
 
 
 @click.command()
@@ -65,12 +65,12 @@ def merge(base: Path, ours: Path, theirs: Path, path: Path | None, **options: An
     """Merge what THEIRS has changed since BASE into OURS; for git, which names them %O %A %B, and the file's own PATH %P.
 
     Both sides are verified. The result has a valid integrity tag, also if you can read nothing, and no signature: look at it, and
-    sign it. Two changes of one value are a conflict: OURS gets git's marks, and the exit code is 1.
+    sign it. Two changes of one value are a conflict: ours is kept, and the exit code is 1, so that git stops.
     """
     from securekit.config import Document
     from securekit.config._base import check_base
     from securekit.config._formats import format_of
-    from securekit.config._merge import MergeConflictError, merge_into
+    from securekit.config._merge import merge_into
 
     name = path or ours
     form = options.pop("form") or format_of(name)
@@ -86,15 +86,13 @@ def merge(base: Path, ours: Path, theirs: Path, path: Path | None, **options: An
     check_base(other, opened=opened, trust=session.trust, state=session.state, adopt=bool(options["adopt"]))
     edit = session.edit(mine)
     edit.also_reads(opened)
-    try:
-        merge_into(edit, base=ancestor, ours=mine, theirs=other)
-    except MergeConflictError as conflict:
-        ours.write_text(conflict.text)
-        note(f"securekit: error: {printable(f'{name}: {conflict}')}")
-        note("securekit: hint: resolve the marks, then take the result over with: securekit config encrypt FILE --adopt")
+    conflicts = merge_into(edit, base=ancestor, ours=mine, theirs=other)
+    session.put(edit.finish(generation=max(mine.required.generation, other.required.generation) + 1), mine)
+    for conflict in conflicts:
+        note(f"securekit: error: {printable(f'{name}: both sides changed {conflict}; ours is kept')}")
+    if conflicts:
+        note(f"securekit: hint: set what is right with: securekit config set {name} {conflicts[0]}; then git add")
         sys.exit(FAILED)
-    generation = max(mine.required.generation, other.required.generation) + 1
-    session.put(edit.finish(generation=generation), mine)
 
 
 @click.command("install-git")
@@ -137,7 +135,7 @@ def _textconv(path: Path, form: str | None) -> str:
         block = document.required
     except SecureKitError:
         return path.read_text(errors="replace")
-    short = {leaf.path: f"<secret {str(leaf.value)[18 : 18 + _LOOK]}>" for leaf in document.leaves() if leaf.token is not None}
+    short = {leaf.path: f"<secret {str(leaf.value)[-1 - _LOOK : -1]}>" for leaf in document.leaves() if leaf.token is not None}
     text = document.with_text(document.source.replace(short)).source.with_metadata(None)
     lines = [
         "",

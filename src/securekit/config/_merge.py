@@ -25,22 +25,10 @@ from ._value import TYPES, type_name
 if TYPE_CHECKING:
     from ._document import Document
 
-__all__ = ["MergeConflictError", "merge_into"]
+__all__ = ["merge_into"]
 
 T = TypeVar("T")
 _EMPTY = {dict: "an empty mapping", list: "an empty list"}
-
-
-class MergeConflictError(ConfigError):
-    """Both sides changed one thing, and differently.
-
-    Attributes:
-        text: Our side's text with the conflicts marked, for a person to resolve.
-    """
-
-    def __init__(self, message: str, text: str) -> None:
-        super().__init__(message)
-        self.text = text
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +39,14 @@ class _Node:
     value: object
 
 
-def merge_into(edit: Edit, *, base: Document | None, ours: Document, theirs: Document) -> None:
+def merge_into(edit: Edit, *, base: Document | None, ours: Document, theirs: Document) -> list[str]:
     """Merge what ``theirs`` has changed since ``base`` into ``edit``, an editing session on ``ours``.
 
+    Returns:
+        The paths that both sides have changed, differently: our value is kept there.
+
     Raises:
-        securekit.exceptions.ConfigError: They are not versions of one document; or (`MergeConflictError`) both sides changed one value.
+        securekit.exceptions.ConfigError: They are not versions of one document; or both sides changed the same mappings or lists.
     """
     mine, other = ours.required, theirs.required
     if (mine.document, mine.environment) != (other.document, other.environment):
@@ -68,17 +59,12 @@ def merge_into(edit: Edit, *, base: Document | None, ours: Document, theirs: Doc
     wanted, conflicts = _merge_nodes(*nodes)
     old_patterns = () if before is None else before.required.encrypt
     patterns = _merge_sets(old_patterns, mine.encrypt, other.encrypt)
-    if conflicts:
-        names = ", ".join(map(format_path, conflicts))
-        message = f"both sides changed {names}"
-        raise MergeConflictError(message, merged_text)
-    if clean and (text := _accepted(ours, merged_text, wanted)) is not None:
-        edit.carry(other, text, patterns)
-        return
-    edit.carry(other, _by_values(ours, nodes[1], wanted, merged_text), patterns)
+    text = _accepted(ours, merged_text, wanted) if clean and not conflicts else None
+    edit.carry(other, text if text is not None else _by_values(ours, nodes[1], wanted), patterns)
+    return [format_path(path) for path in conflicts]
 
 
-def _by_values(ours: Document, before: dict[Path, _Node], wanted: dict[Path, _Node], marked: str) -> str:
+def _by_values(ours: Document, before: dict[Path, _Node], wanted: dict[Path, _Node]) -> str:
     """Return our side's text with the values of the merge."""
     document = ours.with_text(_bare(ours))
     for path in sorted(before.keys() - wanted.keys(), key=repr, reverse=True):
@@ -89,7 +75,7 @@ def _by_values(ours: Document, before: dict[Path, _Node], wanted: dict[Path, _No
             continue
         if node.kind not in TYPES:
             message = f"both sides changed what is at or below {format_path(path)}"
-            raise MergeConflictError(message, marked)
+            raise ConfigError(message)
         if path in before:
             changed[path] = node.value  # type: ignore[assignment]
         else:
@@ -98,7 +84,7 @@ def _by_values(ours: Document, before: dict[Path, _Node], wanted: dict[Path, _No
     accepted = _accepted(ours, text, wanted)
     if accepted is None:
         message = "the two sides changed the same lists or mappings"
-        raise MergeConflictError(message, marked)
+        raise ConfigError(message)
     return accepted
 
 

@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import logging
+import re
 from importlib.metadata import version as installed
+from typing import Any
 
 project = "securekit"
 author = "The securekit developers"
@@ -30,3 +32,13 @@ html_copy_source = False
 
 # A section without pages yet is no mistake. The warning has no type, so `suppress_warnings` cannot name it.
 logging.getLogger("sphinx.sphinx.directives.other").addFilter(lambda record: "glob pattern" not in str(record.msg))
+
+
+def setup(app: Any) -> None:  # noqa: ANN401 - Sphinx' application
+    """Let the command line's help speak of patterns and prefixes, whose stars and underscores are no markup."""
+
+    def escape(_app: object, _context: object, lines: list[str]) -> None:
+        lines[:] = [re.sub(r"\*|_(?=[\s.,:;)]|$)", r"\\\g<0>", line) for line in lines]
+
+    for part in ("description", "options"):
+        app.connect(f"sphinx-click-process-{part}", escape)

@@ -65,7 +65,7 @@ class _Reader:
 
     def __init__(self, text: str) -> None:
         self._text = text
-        self._values = 0
+        self._values = -1  # the document itself does not count
         self._depth = 0
 
     def document(self) -> tuple[Node, Root, Metadata | None]:
@@ -75,7 +75,7 @@ class _Reader:
         tree, node = self._value(start)
         end = self._skip(node.end)
         if end < len(self._text):
-            self._fail(end, "text behind the end of the document")
+            self._unexpected(end, "the end of the document")
         if not isinstance(tree, dict):  # pragma: no cover - it begins with a brace
             raise TypeError
         metadata = None
@@ -168,7 +168,7 @@ class _Reader:
 
     def _number(self, number: re.Match[str], start: int) -> int | float:
         if not number["fraction"]:
-            if number.end() - start > _DIGITS:
+            if len(number[0].removeprefix("-")) > _DIGITS:
                 self._fail(start, f"a number of more than {_DIGITS:,} digits")
             return int(number[0])
         value = float(number[0])

@@ -119,7 +119,8 @@ class SpanSource(ABC):
         if metadata is None and self.metadata is None:
             return self.text
         if metadata is None:
-            return self._proven([self._without_block()], self.tree, None, [(METADATA,)])
+            attempts = (self._without_block(gap=gap) for gap in (True, False))
+            return self._proven(attempts, self.tree, None, [(METADATA,)])
         metadata = checked_metadata(metadata)
         attempts = (self._with_block(metadata, gap=gap) for gap in (True, False))
         return self._proven(attempts, self.tree, metadata, [(METADATA,)])
@@ -160,7 +161,7 @@ class SpanSource(ABC):
         block = f'"{METADATA}"{self._colon}{self._block(metadata, "  ")}'
         return [(root.content + 1, root.end - 1, f"{self._newline}  {block}{self._newline}")]
 
-    def _without_block(self) -> list[Splice]:
+    def _without_block(self, *, gap: bool) -> list[Splice]:  # noqa: ARG002
         return self._cut(self._nodes, METADATA)
 
     def _block(self, metadata: Metadata, indentation: str | None) -> str:

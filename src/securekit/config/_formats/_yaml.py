@@ -201,14 +201,14 @@ class YamlSource(SpanSource):
             return [(entry.start, self._line_end(end_of(self.text, entry.value)), block)]
         return [self._at_end(block, self._newline * gap)]
 
-    def _without_block(self) -> list[Splice]:
+    def _without_block(self, *, gap: bool) -> list[Splice]:
         if self._nodes.brackets:
-            return super()._without_block()
+            return super()._without_block(gap=gap)
         entry = self._nodes.entries[METADATA]
         start, end, _ = self._whole_lines(entry.start, entry.value)
         line_break = self._newline
         cut_before = end == len(self.text) and not self.text.endswith("\n")  # the break before the block went with it
-        if self.text.endswith(line_break if cut_before else line_break * 2, 0, start):
+        if gap and self.text.endswith(line_break if cut_before else line_break * 2, 0, start):
             start -= len(line_break)
         elif not start and self.text.startswith(line_break, end):
             end += len(line_break)

@@ -82,7 +82,7 @@ class Reader:
         raise refusal(line, reason)
 
     def _root(self, event: _Event) -> Root:
-        if isinstance(event, ScalarEvent) and event.value == "" and event.style is None and not (event.anchor or event.tag):
+        if isinstance(event, ScalarEvent) and not (event.value or event.style or event.anchor or event.tag):
             return {}
         if not isinstance(event, MappingStartEvent):
             raise _refused(event, "the document must be a mapping")

@@ -4,7 +4,11 @@
 from __future__ import annotations
 
 import hmac
-from typing import ClassVar, Generic, NoReturn, TypeVar, final
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, TypeVar, final, get_args
+
+if TYPE_CHECKING:
+    from pydantic import GetCoreSchemaHandler, TypeAdapter
+    from pydantic_core import CoreSchema
 
 __all__ = ["Secret", "Secretive"]
 
@@ -74,3 +78,45 @@ class Secret(Secretive, Generic[T]):
         if isinstance(mine, bytes) and isinstance(theirs, bytes):
             return hmac.compare_digest(mine, theirs)
         return bool(mine == theirs)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Tell pydantic how a field ``Secret[T]`` is validated, for models that have one.
+
+        It takes a secret, ours or pydantic's ``SecretStr`` and ``SecretBytes``, whose value becomes a ``T`` in lax mode.
+        What is wrong with the value is told by the error's type alone. JSON is refused.
+        """
+        from pydantic import TypeAdapter
+        from pydantic_core import core_schema
+
+        (inner,) = get_args(source) or (Any,)
+        adapter = TypeAdapter[T](inner)
+        return core_schema.no_info_plain_validator_function(
+            lambda given: _validated(given, adapter),
+            json_schema_input_schema=handler.generate_schema(inner),
+            serialization=core_schema.plain_serializer_function_ser_schema(_refuse_json, when_used="json"),
+        )
+
+
+def _validated(given: object, adapter: TypeAdapter[T]) -> Secret[T]:
+    """Return the secret with its value validated; what pydantic adds to an error of ours is ``given``, which is redacted."""
+    from pydantic import SecretBytes, SecretStr, ValidationError
+    from pydantic_core import PydanticCustomError, core_schema
+
+    kind = "secret_type", "a secret is needed, not a value in clear"
+    if not isinstance(given, Secret | SecretStr | SecretBytes):
+        raise PydanticCustomError(*kind)
+    try:
+        return Secret(adapter.validate_python(given.reveal() if isinstance(given, Secret) else given.get_secret_value(), strict=False))
+    except ValidationError as error:
+        known = get_args(core_schema.ErrorType)
+        found = {problem["type"] for problem in error.errors(include_url=False, include_context=False, include_input=False)}
+    # Not from within the handler: pydantic's error quotes the value.
+    reasons = ", ".join(sorted(reason if reason in known else "value_error" for reason in found))
+    kind = "secret_value", "the secret's value does not fit: {reasons}"
+    raise PydanticCustomError(*kind, {"reasons": reasons})
+
+
+def _refuse_json(_: object) -> NoReturn:
+    message = "a secret is not written as JSON"
+    raise TypeError(message)

@@ -442,6 +442,8 @@ def test_a_state_of_another_users(case: str, folder: Path) -> None:
 
     def run() -> None:
         os.seteuid(1234)
+        if case == "unwritable":
+            found.check_generation(1)  # nothing new is to be written
         sending.send(refusal(found.check_generation, 2))
 
     for parent in (folder, *folder.parents[:3]):

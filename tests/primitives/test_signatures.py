@@ -149,13 +149,14 @@ def test_openssl_agrees_on_pss(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("kind", "digest"), [("p256", SHA256()), ("p384", SHA384())])
 def test_ecdsa_has_one_encoding_and_one_hash(kind: str, digest: Any) -> None:
-    """``r ‖ s`` verifies; the same numbers in DER do not, nor a signature over another hash."""
+    """``r ‖ s`` verifies; the same numbers in DER or with a zero before them do not, nor a signature over another hash."""
     key = private_key(kind)
     signature = SigningKey(key).sign(MESSAGE)
     half = len(signature) // 2
     der = encode_dss_signature(int.from_bytes(signature[:half]), int.from_bytes(signature[half:]))
     key.public_key().verify(der, MESSAGE, ec.ECDSA(digest))
     assert not verifies(VerifyingKey.of(key.public_key()), der)
+    assert not verifies(VerifyingKey.of(key.public_key()), signature[:half] + b"\0" + signature[half:])
     wrong = decode_dss_signature(key.sign(MESSAGE, ec.ECDSA(SHA384() if kind == "p256" else SHA256())))
     assert not verifies(VerifyingKey.of(key.public_key()), b"".join(number.to_bytes(half) for number in wrong))
 

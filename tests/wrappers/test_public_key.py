@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ KEY = bytes(range(32))
 BINDING: list[bytes | str] = ["config", "id", "production", "0a0b0c0d"]
 PQ = PostQuantumWrapper(seed=b"\x5e" * 32)
 LATER = NOW + 366 * DAY  # when the certificates below have expired
+EC_KEY, P256, RSA_KEY = (bytes.fromhex(oid) for oid in ("2a8648ce3d0201", "2a8648ce3d030107", "2a864886f70d010101"))
 SMALL_ORDER = [  # RFC 7748, section 6.1, and https://cr.yp.to/ecdh.html#validate
     bytes(32),
     bytes([1]) + bytes(31),
@@ -161,9 +163,7 @@ def test_other_encodings_of_a_point_are_refused() -> None:
     key = private_key("p256").public_key()
     good = spki(key)
     point = key.public_bytes(Encoding.X962, PublicFormat.CompressedPoint)
-    algorithm = der.tlv(
-        der.SEQUENCE, der.tlv(der.OID, bytes.fromhex("2a8648ce3d0201")), der.tlv(der.OID, bytes.fromhex("2a8648ce3d030107"))
-    )
+    algorithm = der.tlv(der.SEQUENCE, der.tlv(der.OID, EC_KEY), der.tlv(der.OID, P256))
     for other in (
         der.tlv(der.SEQUENCE, algorithm, der.tlv(3, b"\0" + point)),
         good[:-1] + bytes([good[-1] ^ 1]),
@@ -173,6 +173,26 @@ def test_other_encodings_of_a_point_are_refused() -> None:
         spki(ec.generate_private_key(ec.SECP256K1()).public_key()),
     ):
         refused("x509-hpke-p256", other)
+
+
+@pytest.mark.parametrize("action", ["error", "ignore"])
+def test_other_encodings_that_cryptography_reads_are_refused(action: Any) -> None:
+    """A hybrid point, RSA without its NULL or for PSS alone, and Diffie-Hellman over finite fields, of a length that a key may have."""
+    point = private_key("p256").public_key().public_numbers()
+    rsa_key = private_key("rsa").public_key().public_numbers()
+    hybrid = bytes([6 | point.y & 1]) + point.x.to_bytes(32) + point.y.to_bytes(32)
+    pair = der.tlv(der.SEQUENCE, der.integer(rsa_key.n), der.integer(rsa_key.e))
+    group = der.tlv(der.SEQUENCE, der.integer(rsa_key.n), der.integer(2))
+    others = [
+        ("x509-hpke-p256", der.tlv(der.OID, EC_KEY) + der.tlv(der.OID, P256), hybrid),
+        ("x509-rsa-oaep-256", der.tlv(der.OID, RSA_KEY), pair),
+        ("x509-rsa-oaep-256", der.tlv(der.OID, RSA_KEY[:-1] + b"\x0a"), pair),
+        ("x509-rsa-oaep-256", der.tlv(der.OID, bytes.fromhex("2a864886f70d010301")) + group, der.integer(4)),
+    ]
+    with warnings.catch_warnings():
+        warnings.simplefilter(action)  # of cryptography, for keys of old kinds
+        for name, algorithm, public in others:
+            refused(name, der.tlv(der.SEQUENCE, der.tlv(der.SEQUENCE, algorithm), der.tlv(3, b"\0" + public)))
 
 
 def test_points_of_small_order_are_refused(count: Count) -> None:

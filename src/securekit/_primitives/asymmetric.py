@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPubl
 from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
+from cryptography.utils import CryptographyDeprecationWarning
 
 from securekit.exceptions import CertificateError, FormatError
 from securekit.secret import Secretive
@@ -92,8 +93,8 @@ class PublicKey:
                     and not (isinstance(key, X25519PublicKey) and is_degenerate(key))
                 ):
                     return found
-        except (ValueError, TypeError, UnsupportedAlgorithm, CertificateError):
-            pass
+        except (ValueError, TypeError, UnsupportedAlgorithm, CryptographyDeprecationWarning, CertificateError):
+            pass  # a warning, where those are errors: for a key of an old kind
         message = f"not the canonical public key of a recipient {algorithm[:32]!r}"
         raise FormatError(message)
 

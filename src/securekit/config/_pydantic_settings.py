@@ -30,7 +30,7 @@ class SecureKitSettingsSource(PydanticBaseSettingsSource):
 
     def __call__(self) -> dict[str, Any]:
         """Return the document's values, its secrets as pydantic's."""
-        from securekit.config import load  # type: ignore[attr-defined]
+        from securekit.config import load
 
         return cast("dict[str, Any]", prepared(load(self._path, environment=self._environment, **self._options)))
 

@@ -202,7 +202,7 @@ class Watcher(Watch[T]):
         **load_options: Any,  # noqa: ANN401 - what load takes
     ) -> None:
         def read() -> tuple[Values, T]:
-            from securekit.config import load  # type: ignore[attr-defined]
+            from securekit.config import load
             from securekit.config._settings import validate
 
             values = load(path, environment=environment, **load_options)

@@ -46,7 +46,7 @@ REFUSED = {
     "{'a': 1}": "line 1: expected a member's name in double quotes",
     '{"a": [1,]}': "line 1: expected a value",
     '{"a": hunter2}': "line 1: expected a value",
-    '{"a": truely}': "line 1: expected a value",
+    '{"a": truely}': "line 1: expected a comma or }",
     '{"a" "hunter2"}': "line 1: expected a colon",
     '{"a": 1 "hunter2"}': "line 1: expected a comma or }",
     '{"a": [1 2]}': "line 1: expected a comma or ]",

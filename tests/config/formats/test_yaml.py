@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from typing import Any
@@ -193,6 +194,8 @@ REFUSED = {
     "a: *x\n": "line 1: an alias without an anchor",
     "a: &x 1\nb: &x 2\n": "line 2: an anchor that is there already",
     "a: {<<: {b: hunter2}}\n": "line 1: << takes aliases of mappings only",
+    "a: &x {b: 1}\nc: {<<: [*x, {d: hunter2}]}\n": "line 2: << takes aliases of mappings only",
+    "a: &x {b: 1}\nc: {<<: &y [*x]}\n": "line 2: << takes aliases of mappings only",
     "a: &x hunter2\nb: {<<: *x}\n": "line 2: << takes an alias of a mapping",
     "a: &x {b: 1}\nc:\n  <<: *x\n  <<: *x\n": "line 4: the key << occurs twice",
     "%TAG ! tag:x,2000:\n---\na: hunter2\n": "line 1: a directive %TAG",
@@ -812,8 +815,8 @@ def test_removing_leaves_the_other_lines(document: Document, data: st.DataObject
 
     new = source.remove(path)
 
-    _, came = changed(source.text, new)
-    assert len(came) <= 1
+    came = Counter(new.splitlines()) - Counter(source.text.splitlines())
+    assert came.total() <= 1
     assert len(list(scalars(YamlSource(new).tree))) == len(places) - 1
 
 

@@ -55,7 +55,7 @@ def written(value: Scalar) -> str:
 
 _WHITE = re.compile(r"[ \t\r\n]*")
 _COMMA = re.compile(r"[ \t\r\n]*,[ \t\r\n]*")
-_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?P<fraction>(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)")
+_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?P<fraction>(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)(?!\w)")
 _WORDS: tuple[tuple[str, Scalar], ...] = (("true", True), ("false", False), ("null", None))
 _DIGITS = 4300  # of a whole number: where Python stops converting, too
 
@@ -104,10 +104,10 @@ class _Reader:
             self._depth -= 1
             return found
         number = _NUMBER.match(text, start)
-        if number and not text[number.end() : number.end() + 1].isalnum():
+        if number:
             return self._number(number, start), Node("scalar", start, number.end())
         for word, value in _WORDS:
-            if text.startswith(word, start) and not text[start + len(word) : start + len(word) + 1].isalnum():
+            if text.startswith(word, start):
                 return value, Node("scalar", start, start + len(word))
         return self._unexpected(start, "a value")
 

@@ -73,8 +73,6 @@ class Reader:
         except MarkedYAMLError as error:
             line = error.problem_mark.line + 1 if error.problem_mark else 0
             reason = str(error.problem)  # one of the parser's own sentences, without a word of the text
-        except YAMLError:
-            line, reason = 0, "not readable"
         else:
             if not isinstance(end, StreamEndEvent):
                 raise _refused(end, "a second document")

@@ -220,20 +220,23 @@ def trust(file: Path, *, signers: tuple[str, ...], state: str | None) -> None:
     from securekit.config import Document
 
     block = Document.read(file).required
-    for name in signers:
-        SigningCertificate.read(Path(name).read_bytes())
-    lines = [
-        "[[document]]",
-        f"id = {_toml(block.document.hex())}",
-        f"environment = {_toml(block.environment)}",
-        f"signers = [{', '.join(map(_toml, signers))}]",
-        "recipients = [",
-        *(f"  {_toml(f'{one.wrapper}:{one.key_ref}')}, # {printable(one.subject)}" for one in block.recipients),
-        "]",
-        f"generation = {block.generation}",
-    ]
-    for line in [*lines, *([f"state = {_toml(state)}"] if state else [])]:
-        click.echo(line)
+    certificates = [SigningCertificate.read(Path(name).read_bytes()) for name in signers]
+    click.echo("[[document]]")
+    click.echo(f"id = {_toml(block.document.hex())}")
+    click.echo(f"environment = {_toml(block.environment)}")
+    click.echo("signers = [")
+    for certificate in certificates:
+        click.echo(f"  # {printable(certificate.subject)}, until {certificate.not_after:%Y-%m-%d}")
+        click.echo(f'  """\n{certificate.pem}""",')
+    click.echo("]")
+    click.echo("recipients = [")
+    for one in block.recipients:
+        click.echo(f"  # {printable(one.subject)}{', until ' + one.about['not_after'][:10] if 'not_after' in one.about else ''}")
+        click.echo(f"  {_toml(f'{one.wrapper}:{one.key_ref}')},")
+    click.echo("]")
+    click.echo(f"generation = {block.generation}")
+    if state:
+        click.echo(f"state = {_toml(state)}")
 
 
 def _toml(text: str) -> str:

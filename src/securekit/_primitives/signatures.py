@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from cryptography.hazmat.primitives.asymmetric.padding import MGF1, PSS
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256, SHA384, HashAlgorithm
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from securekit.exceptions import CertificateError
 from securekit.secret import Secretive
@@ -170,6 +171,11 @@ class SigningCertificate(CertificateFacts):
             message = f"{len(found)} certificates in one file: give the signer's own alone, and each signer a file"
             raise CertificateError(message)
         return cls(found[0])
+
+    @property
+    def pem(self) -> str:
+        """The certificate itself, which is public, in PEM."""
+        return self._certificate.public_bytes(Encoding.PEM).decode()
 
     @property
     def algorithm(self) -> str:

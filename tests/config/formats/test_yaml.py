@@ -267,6 +267,36 @@ def test_all_secrets_at_once_are_the_sum_of_each() -> None:
     assert YamlSource(PRODUCTION).replace(dict.fromkeys(SECRETS, TOKEN)) == one_by_one
 
 
+VARIANTS = {
+    "as it is": PRODUCTION,
+    "with CRLF": PRODUCTION.replace("\n", "\r\n"),
+    "without a last line break": PRODUCTION.rstrip("\n"),
+    "with a block": PRODUCTION + "\n" + BLOCK_TEXT,
+}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_value_of_production_can_be_edited(variant: str, count: Count) -> None:
+    """Every value of a production file can be replaced and removed, and every collection takes a new one; the other lines stay."""
+    source = YamlSource(VARIANTS[variant])
+    places = dict(scalars(source.tree))
+    edits: list[tuple[str, int]] = [(source.insert(("new", "below", 0), "p\nq\n"), 0)]
+
+    for path in places:
+        node = source._node(path)
+        lines = max(2, source.text.count("\n", node.start, node.end) + 1)
+        inside = at(source, path[:-1])
+        beside: Path = (*path[:-1], "new" if isinstance(inside, dict) else len(inside))  # type: ignore[arg-type]
+        edits += [(source.replace({path: new}), lines) for new in (TOKEN, "p\nq: #\n", 1.5, None)]
+        edits.append((source.insert(beside, TOKEN), 1))
+        if path != ("db", "host"):  # an anchor that an alias uses
+            edits.append((source.remove(path), lines))
+
+    for text, lines in edits:
+        assert (Counter(source.text.splitlines(keepends=True)) - Counter(text.splitlines(keepends=True))).total() <= lines
+    count("edits of a production file", len(edits))
+
+
 T = TOKEN
 REPLACED: list[tuple[str, Path, Scalar, str]] = [
     ("a: old\n", ("a",), T, f"a: {T}\n"),
@@ -599,6 +629,8 @@ def test_bounds_are_exact() -> None:
     refused(lambda: YamlSource(deep.replace("[]", "[[]]")))
     refused(lambda: YamlSource(long.replace("x", "x,x", 1)))
     refused(lambda: YamlSource(twice.replace("x", "x,x", 1)))
+    refused(lambda: YamlSource(long * 9))
+    refused(lambda: YamlSource("".join(f"k{n}: x\n" for n in range(MAX_LEAVES + 1))))
 
 
 DENSE = [

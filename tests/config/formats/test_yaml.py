@@ -267,6 +267,36 @@ def test_all_secrets_at_once_are_the_sum_of_each() -> None:
     assert YamlSource(PRODUCTION).replace(dict.fromkeys(SECRETS, TOKEN)) == one_by_one
 
 
+VARIANTS = {
+    "as it is": PRODUCTION,
+    "with CRLF": PRODUCTION.replace("\n", "\r\n"),
+    "without a last line break": PRODUCTION.rstrip("\n"),
+    "with a block": PRODUCTION + "\n" + BLOCK_TEXT,
+}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_value_of_production_can_be_edited(variant: str, count: Count) -> None:
+    """Every value of a production file can be replaced and removed, and every collection takes a new one; the other lines stay."""
+    source = YamlSource(VARIANTS[variant])
+    places = dict(scalars(source.tree))
+    edits: list[tuple[str, int]] = [(source.insert(("new", "below", 0), "p\nq\n"), 0)]
+
+    for path in places:
+        node = source._node(path)
+        lines = max(2, source.text.count("\n", node.start, node.end) + 1)
+        inside = at(source, path[:-1])
+        beside: Path = (*path[:-1], "new" if isinstance(inside, dict) else len(inside))  # type: ignore[arg-type]
+        edits += [(source.replace({path: new}), lines) for new in (TOKEN, "p\nq: #\n")]
+        edits.append((source.insert(beside, TOKEN), 1))
+        if path != ("db", "host"):  # an anchor that an alias uses
+            edits.append((source.remove(path), lines))
+
+    for text, lines in edits:
+        assert (Counter(source.text.splitlines(keepends=True)) - Counter(text.splitlines(keepends=True))).total() <= lines
+    count("edits of a production file", len(edits))
+
+
 T = TOKEN
 REPLACED: list[tuple[str, Path, Scalar, str]] = [
     ("a: old\n", ("a",), T, f"a: {T}\n"),
@@ -388,7 +418,7 @@ INSERTED: list[tuple[str, Path, Scalar, str]] = [
     ("a: {\n  b: 1\n}\n", ("a", "c"), 1, "a: {\n  b: 1,\n  c: 1\n}\n"),
     ("a: {\n  b: 1, # x\n}\n", ("a", "c"), 1, "a: {\n  b: 1, # x\n  c: 1\n}\n"),
     ("a: {\n  b: 1 # x\n}\n", ("a", "c"), 1, "a: {\n  b: 1, # x\n  c: 1\n}\n"),
-    ("a: 1\n", ("b", "c", 0, "d"), 1, "a: 1\nb:\n  c:\n    -\n      d: 1\n"),
+    ("a: 1\n", ("b", "c", 0, "d"), 1, "a: 1\nb:\n  c:\n    - d: 1\n"),
     ("a: 1\n", ("needs: quotes",), 1, 'a: 1\n"needs: quotes": 1\n'),
     ("a: 1\n", ("<<",), 1, 'a: 1\n"<<": 1\n'),
     ("a: 1\n", ("yes",), 1, 'a: 1\n"yes": 1\n'),
@@ -433,6 +463,7 @@ REMOVED: list[tuple[str, Path, str]] = [
     ("a: 1\nb: 2", ("b",), "a: 1"),
     ("a: 1\r\nb: 2", ("b",), "a: 1"),
     ("a: 1\n", ("a",), ""),
+    ("a: 1", ("a",), ""),
     ("# c\na: 1\n", ("a",), "# c\n"),
     ("a: |\n  x\n\nb: 2\n", ("a",), "\nb: 2\n"),
     ("a:\n  - x:\n      y: 1\n  # c\nb: 2\n", ("a",), "  # c\nb: 2\n"),
@@ -445,6 +476,8 @@ REMOVED: list[tuple[str, Path, str]] = [
     ("a:\n- b: 1\n  c: 2\n", ("a", 0, "c"), "a:\n- b: 1\n"),
     ("a:\n- - 1\n  - 2\n", ("a", 0, 0), "a:\n- - 2\n"),
     ("a:\n- # x-y\n  1\n- 2\n", ("a", 0), "a:\n- 2\n"),
+    ("a:\n  - 1 # - x\n  # - y\n  - # z\n    2\n  - 3\n", ("a", 1), "a:\n  - 1 # - x\n  # - y\n  - 3\n"),
+    ("a:\n  - - x\n  -\n    # -\n    - y\n", ("a", 1, 0), "a:\n  - - x\n  - []\n    # -\n"),
     ("a:\n- 1 # c\n- 2\n", ("a", 1), "a:\n- 1 # c\n"),
     ("a: {b: 1, c: 2, d: 3}\n", ("a", "b"), "a: {c: 2, d: 3}\n"),
     ("a: {b: 1, c: 2, d: 3}\n", ("a", "c"), "a: {b: 1, d: 3}\n"),
@@ -469,6 +502,8 @@ def test_aliases_follow_the_items_that_move() -> None:
 
 
 NOT_REMOVED: list[tuple[str, Path, str]] = [
+    ("? a\n: hunter2\n", ("a",), "line 2: a shares its line with others"),
+    ("? a\n: hunter2\nb: 2\n", ("a",), "a: the text would not read back"),
     ("a: 1\n", (), "the document itself cannot be removed"),
     ("a: 1\n", ("b",), "there is no b"),
     ("securekit: {}\n", ("securekit",), "securekit is the metadata block's own key"),
@@ -539,6 +574,7 @@ def test_block_keeps_its_place() -> None:
 
     assert new == f"a: 1\n\n{BLOCK_TEXT}\n# e\nb: 2\n"
     assert YamlSource(new).with_metadata(None) == "a: 1\n\n# e\nb: 2\n"
+    assert YamlSource(f"{BLOCK_TEXT}\na: 1\n").with_metadata(None) == "a: 1\n"
 
 
 @pytest.mark.parametrize("metadata", [{"a": 1}, {"a": ["x\ny"]}, {"a\n": "x"}, {"a": "\u2028"}, {"a": {"b": "c"}}, {1: "x"}])
@@ -599,6 +635,8 @@ def test_bounds_are_exact() -> None:
     refused(lambda: YamlSource(deep.replace("[]", "[[]]")))
     refused(lambda: YamlSource(long.replace("x", "x,x", 1)))
     refused(lambda: YamlSource(twice.replace("x", "x,x", 1)))
+    refused(lambda: YamlSource(long.replace("x", "x,x,x", 9)))
+    refused(lambda: YamlSource("".join(f"k{n}: x\n" for n in range(MAX_LEAVES + 1))))
 
 
 DENSE = [

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from securekit.config._tree import METADATA, Metadata, Path, Scalar
 
-from ._spans import Entry, Node, SpanSource, Splice, name, white_before
+from ._spans import Node, SpanSource, Splice, name, white_before
 from ._yaml_nodes import BLOCK, INDICATOR, PROPERTIES, end_of, first_of, scanned
 from ._yaml_reader import Reader
 from ._yaml_values import can_be_literal, form, quoted
@@ -21,7 +21,6 @@ _TAGS: dict[str, type] = {
 }  # fmt: skip
 _TAG = re.compile(r"!\S*")
 _DOCUMENT_END = re.compile(r"^\.\.\.(?=\s|$)", re.MULTILINE)
-_COLON = re.compile(r"[ \t]*:")
 
 
 class YamlSource(SpanSource):
@@ -115,7 +114,8 @@ class YamlSource(SpanSource):
         segment = path[depth]
         start = " " * indentation + ("-" if isinstance(segment, int) else self._form((segment,), segment, brackets=True) + ":")
         if depth + 1 < len(path):
-            return [start, *self._lines(path, depth + 1, value, indentation + _STEP, literal=literal)]
+            below = self._lines(path, depth + 1, value, indentation + _STEP, literal=literal)
+            return [f"{start} {below[0].lstrip()}", *below[1:]] if isinstance(segment, int) else [start, *below]
         header, body = self._value(path, value, brackets=False, literal=literal)
         return [f"{start} {header}", *(" " * (indentation + _STEP) + line if line else "" for line in body)]
 
@@ -139,11 +139,11 @@ class YamlSource(SpanSource):
         entry = holder.entries[key]
         if len(entries) == 1 and len(path) > 1:
             return self._emptied(holder, path)
-        start = self._dash(entry) if holder.kind == "list" else entry.start
+        start = self._dash(holder, key) if isinstance(key, int) else entry.start
         if not self.text[self._line_start(start) : start].strip(" "):
             return [self._whole_lines(start, entry.value)]
         if entry is entries[0] and len(entries) > 1:  # compact: on the line of a dash, so the next one moves up
-            following = self._dash(entries[1]) if holder.kind == "list" else entries[1].start
+            following = self._dash(holder, 1) if isinstance(key, int) else entries[1].start
             if "#" not in self.text[entry.value.end : following]:
                 return [(start, following, "")]
         raise self._refusal(entry.value, f"{name(path)} shares its line with others: remove it by hand")
@@ -159,20 +159,19 @@ class YamlSource(SpanSource):
             properties = PROPERTIES.match(self.text, holder.start)
             place = properties.end() if properties else holder.start
         else:
-            above = self._node(path[:-2]).entries[path[-2]]
-            colon = _COLON.match(self.text, above.key_end) if isinstance(path[-2], str) else None
-            place = colon.end() if colon else self._dash(above) + 1
+            above, key = self._node(path[:-2]), path[-2]
+            sign = self._dash(above, key) if isinstance(key, int) else self.text.index(":", above.entries[key].key_end)
+            place = sign + 1
         return [(place, place, " " + empty), self._whole_lines(first, next(iter(holder.entries.values())).value)]
 
-    def _dash(self, entry: Entry) -> int:
-        """Return where the dash of a list's item is; comments may stand between the two."""
-        place = entry.start
-        before = self.text[:place].rstrip(" ")
-        while not before.endswith("-"):
-            line = before[before.rfind("\n") + 1 :]
-            comment = re.search(r"(?:^|[ \t])#", line)
-            before = before[: len(before) - len(line) + (comment.start() if comment else len(line))].rstrip(" \t\r\n")
-        return len(before) - 1
+    def _dash(self, holder: Node, place: int) -> int:
+        """Return where the dash of a block list's item is; comments may stand between the two."""
+        first = first_of(holder)
+        if place == 0:
+            return first
+        above = end_of(self.text, holder.entries[place - 1].value)
+        column = first - self._line_start(first)
+        return self.text.index("\n" + " " * column + "-", above) + 1 + column
 
     def _whole_lines(self, start: int, value: Node) -> Splice:
         """Return the cut of the lines from the one of ``start`` to the last of ``value``."""

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from yaml import MarkedYAMLError, YAMLError
+from yaml import YAMLError
 from yaml.cyaml import CParser  # type: ignore[attr-defined]  # which the stubs leave out
 from yaml.events import (
     AliasEvent,
@@ -70,9 +70,10 @@ class Reader:
             root = self._root(self._next())
             self._next()
             end = self._next()
-        except MarkedYAMLError as error:
-            line = error.problem_mark.line + 1 if error.problem_mark else 0
-            reason = str(error.problem)  # one of the parser's own sentences, without a word of the text
+        except YAMLError as error:
+            mark = getattr(error, "problem_mark", None)
+            line = mark.line + 1 if mark else 0
+            reason = getattr(error, "problem", None) or "not readable"  # the parser's own sentences: no word of the text
         else:
             if not isinstance(end, StreamEndEvent):
                 raise _refused(end, "a second document")
@@ -134,6 +135,8 @@ class Reader:
                 self._block(event)
             else:
                 tree[key] = self._value(step(), path, key)
+            if len(tree) > MAX_LEAVES:
+                break
             event = step()
         self._count(event, len(tree))
         return tree

@@ -258,6 +258,19 @@ def test_sighup_reads_at_once_and_calls_the_handler_before(path: Path) -> None:
         signal.signal(signal.SIGHUP, former)
 
 
+def test_a_handler_that_came_later_stays(path: Path) -> None:
+    """`close` leaves SIGHUP to whoever has taken it since."""
+    former = signal.getsignal(signal.SIGHUP)
+    try:
+        with watched(path, Seen()) as watch:
+            watch.reload_on_sighup()
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, former)
+
+
 def test_sighup_reports_each_failure(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Whoever sends the signal learns of a failure each time, though the file is the same."""
     former = signal.getsignal(signal.SIGHUP)

@@ -198,6 +198,7 @@ def test_metadata_have_one_form() -> None:
         ("A=1", lambda source: source.with_metadata({"tag": "x\ny"}), "does not fit"),
         ("A=1", lambda source: source.with_metadata({"tag": ""}), "does not fit"),
         ("A=1", lambda source: source.with_metadata({"T": "x"}), "does not fit"),
+        ("A=1\r", lambda source: source.with_metadata(METADATA), "carriage return"),
         ("A=1", lambda source: source.with_metadata({"keys": []}), "would not read back"),
     ],
 )
@@ -213,7 +214,8 @@ def test_what_cannot_be_exact_is_refused(text: str, call: Any, reason: str) -> N
         ("A=1\n\nB='hunter2", "line 3: neither"),
         ("A=1\nB hunter2", "line 2: neither"),
         ("A=1\n=hunter2", "line 2: neither"),
-        ("A=1\n\nA=hunter2", "line 3: A is there twice, first on line 1"),
+        ("A=1\n\nA=hunter2", "line 3: 'A' is there twice, first on line 1"),
+        ("A\n" + "hunter2/" * 8 + "\nB\n" + "hunter2/" * 8, "line 4: a key is there twice, first on line 2"),
         ("A=1\n'B\nC'=hunter2", "line 2: a key that is not printable"),
         ("A=1\nB=hunter2" + " " * 300 + "x", "line 2: more than 256 spaces"),
         ("#\n" * 5001, "line 5001: more than 5,000"),
@@ -270,7 +272,9 @@ def test_any_text_is_read_or_refused(text: str) -> None:
         for path, _ in [*leaves(source.tree)][:5]:
             only_ours(lambda path=path: source.remove(path))  # type: ignore[misc]
             only_ours(lambda path=path: source.replace({path: TOKEN}))  # type: ignore[misc]
-        source.with_metadata(METADATA)
+        source.insert(("NEW",), TOKEN)
+        described = DotenvSource(source.with_metadata(METADATA))
+        assert source.metadata is not None or described.with_metadata(None) == text
 
     only_ours(edit)
 

@@ -210,7 +210,7 @@ def test_metadata_come_and_go(text: str) -> None:
     ("text", "call", "reason"),
     [
         ("[a]\nb=1", lambda source: source.replace({("a", "c"): "1"}), r"there is no a\.c"),
-        ("\n[a]\nb=1", lambda source: source.replace({("a",): "1"}), "line 2: a is a section"),
+        ("\n[a]\nb=1", lambda source: source.replace({("a",): "1"}), "a holds others"),
         ("[a]\nb=1", lambda source: source.replace({("a", "b"): 1}), r"a\.b: INI holds text alone, not int"),
         ("[a]\nb=1", lambda source: source.replace({("a", "b"): "\ud800"}), "surrogate"),
         ("[a]\nb=1", lambda source: source.replace({("a", "b"): " x"}), "INI has no form"),
@@ -243,6 +243,7 @@ def test_what_cannot_be_exact_is_refused(text: str, call: Any, reason: str) -> N
         ("[a]\n= hunter2", "line 2: no key before the delimiter"),
         ("[a]\nb = hunter2\nb = hunter2", "line 3: 'b' is there twice in its section, first on line 2"),
         ("[a]\n[b]\n[a]", "line 3: the section 'a' is there twice, first on line 1"),
+        ("[a]\nb = x\nhunter2 and more\nhunter2 and more", "line 4: a key is there twice in its section, first on line 3"),
         ("[a]\nb\n  hunter2", "line 3: an indented line below a key without a value"),
         ("[a]\nb" + " " * 65 + "hunter2", "line 2: more than 64 spaces in a row within a key"),
         ("[a]\nb = 1\n# securekit tag hunter2\n  2", "line 3: a line of the metadata stands inside a value of several lines"),
@@ -259,6 +260,25 @@ def test_what_is_no_ini_is_refused_with_its_line(text: str, message: str) -> Non
     assert message in str(caught.value)
     assert "hunter2" not in str(caught.value)
     assert caught.value.__context__ is None
+
+
+@pytest.mark.parametrize(
+    ("read_instead", "message"),
+    [
+        ("[a]\nb = 1\nc = 3\n[d]\n", "line 3: configparser"),
+        ("[a]\n[d]\n", "line 2: configparser"),
+        ("[a", "line 2: configparser"),
+        ("[a]\nb = 1\nc = 2\n", "line 4: configparser"),
+        ("[a]\nb = 1\nc = 2\n[d]\n[e]\n", "other sections"),
+    ],
+)
+def test_a_file_that_configparser_reads_otherwise_is_refused(read_instead: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Should configparser ever disagree on a section, key or value, the file is refused with the line."""
+    original = configparser.RawConfigParser.read_string
+    monkeypatch.setattr(configparser.RawConfigParser, "read_string", lambda parser, _: original(parser, read_instead))
+
+    with pytest.raises(FormatError, match=message):
+        IniSource("[a]\nb = 1\nc = 2\n[d]\n")
 
 
 COSTLY = [
@@ -302,6 +322,8 @@ def test_any_text_is_read_or_refused(text: str) -> None:
         for path, _ in [*leaves(source.tree)][:5]:
             only_ours(lambda path=path: source.remove(path))  # type: ignore[misc]
             only_ours(lambda path=path: source.replace({path: TOKEN}))  # type: ignore[misc]
-        source.with_metadata(METADATA)
+        source.insert(("new", "key"), TOKEN)
+        described = IniSource(source.with_metadata(METADATA))
+        assert source.metadata is not None or described.with_metadata(None) == text
 
     only_ours(edit)

@@ -166,6 +166,13 @@ def test_inserting_into_little(text: str, path: Path, end: str) -> None:
     assert end not in text or "\n" not in result.replace(end, "")
 
 
+def test_inserting_at_the_top_leaves_comments_to_their_tables() -> None:
+    """A first value above all tables does not come between a header and the comment above it."""
+    text = "# the file's\n\n# a's\n# too\n[a]\n"
+
+    assert TomlSource(text).insert(("k",), 1) == "# the file's\n\nk = 1\n\n# a's\n# too\n[a]\n"
+
+
 def test_removing_takes_the_entrys_own_lines(count: Count) -> None:
     """Any value of the production file can be removed; no line is lost but its own, and comments of other lines stay."""
     source = TomlSource(PRODUCTION)
@@ -282,7 +289,7 @@ def test_metadata_stay_where_they_are() -> None:
     ("text", "call", "reason"),
     [
         ("a = 1", lambda source: source.replace({("b",): 1}), "there is no b"),
-        ("a = {}", lambda source: source.replace({("a",): 1}), "line 1: a is a table"),
+        ("a = {}", lambda source: source.replace({("a",): 1}), "a holds others"),
         ("a = 1", lambda source: source.replace({("a",): None}), "a: TOML has no null"),
         ("a = 1", lambda source: source.insert(("b", "c"), b"x"), "b.c: TOML has no bytes"),
         ("a = 1", lambda source: source.insert(("b",), 2**63), "64 bits"),
@@ -407,7 +414,9 @@ def test_any_text_is_read_or_refused(text: str) -> None:
             assert 0 < source.line(path) <= text.count("\n") + 1
             only_ours(lambda path=path: source.remove(path))  # type: ignore[misc]
             source.replace({path: TOKEN})
-        source.with_metadata(METADATA)
+        source.insert(("new", "key"), TOKEN)
+        described = TomlSource(source.with_metadata(METADATA))
+        assert source.metadata is not None or described.with_metadata(None) == text
 
     only_ours(edit)
 

@@ -14,7 +14,7 @@ from io import StringIO
 from dotenv.parser import Binding, parse_stream
 
 from securekit.config._formats import _comments
-from securekit.config._formats._edits import above, at, dotted, drop, newline, put, refused, splice, unwritable, verified
+from securekit.config._formats._edits import above, at, dotted, drop, named, newline, put, refused, replaced, splice, unwritable, verified
 from securekit.config._tree import MergeKey, Metadata, Path, Scalar, Tree
 
 __all__ = ["DotenvSource"]
@@ -68,12 +68,8 @@ class DotenvSource:
 
     def replace(self, values: Mapping[Path, Scalar]) -> str:
         """Return the text with the values of these keys replaced; ``export``, spaces and comments around them stay."""
-        tree, edits = self.tree, []
-        for path, value in values.items():
-            at(tree, path)
-            tree = put(tree, path, value)
-            edits.append(self._replaced(str(path[0]), value))
-        return self._checked(splice(self.text, edits), tree)
+        tree = replaced(self.tree, values)
+        return self._checked(splice(self.text, [self._replaced(str(path[0]), value) for path, value in values.items()]), tree)
 
     def insert(self, path: Path, value: Scalar) -> str:
         """Return the text with a new key behind the others."""
@@ -128,7 +124,7 @@ class DotenvSource:
         if not key.isprintable() or match is None:
             raise refused(number, "a key that is not printable")
         if key in self.tree:
-            raise refused(number, f"{key} is there twice, first on line {self._entries[key].line}")
+            raise refused(number, f"{named(key)} is there twice, first on line {self._entries[key].line}")
         equals, start, end = match.end("before"), match.start("value"), match.end("value")
         if match["equals"] is None:
             start = end = equals
@@ -144,12 +140,13 @@ class DotenvSource:
     def _replaced(self, key: str, value: Scalar) -> tuple[int, int, str]:
         """Return the edit that gives the key the value, in the first form that the parser reads as it."""
         entry = self._entries[key]
+        start, new = 0, ""
         for form in _forms(key, value):
             has_equals = entry.value > entry.equals
             start, new = (entry.value, form.removeprefix("=")) if form and has_equals else (entry.equals, form)
             if _means(self.text[entry.start : start] + new + self.text[entry.value_end : entry.end], key, value):
-                return start, entry.value_end, new
-        raise refused(entry.line, f"{key}: .env has no form for this text that would read back as it is")
+                break
+        return start, entry.value_end, new
 
     def _with_line(self, entry: str) -> str:
         """Return the text with a line behind the last key, or else above the metadata."""

@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import date, time
 from typing import TypeVar, cast
 
-from securekit.config._tree import MAX_DEPTH, MAX_LEAVES, Metadata, Path, Source, Tree
+from securekit.config._tree import MAX_DEPTH, MAX_LEAVES, Metadata, Path, Scalar, Source, Tree
 from securekit.exceptions import FormatError
 
 __all__ = [
@@ -19,9 +19,11 @@ __all__ = [
     "dotted",
     "drop",
     "has",
+    "named",
     "newline",
     "put",
     "refused",
+    "replaced",
     "same",
     "splice",
     "unwritable",
@@ -29,6 +31,7 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+_SHORT_KEY = re.compile(r"[\w.-]{1,40}")
 _PLAIN_KEY = re.compile(r"[\w-]+")
 
 
@@ -40,6 +43,11 @@ def refused(line: int, reason: str) -> FormatError:
 def dotted(path: Path) -> str:
     """Return the path as messages show it: ``db.hosts.0``, with quotes around a key that is not a plain word."""
     return ".".join(str(part) if isinstance(part, int) or _PLAIN_KEY.fullmatch(str(part)) else repr(part) for part in path)
+
+
+def named(key: str) -> str:
+    """Return a key for a message about text that may be no key at all, such as a line of a private key that was not indented."""
+    return repr(key) if _SHORT_KEY.fullmatch(key) else "a key"
 
 
 def at(tree: Tree, path: Path) -> Tree:
@@ -68,6 +76,22 @@ def put(tree: T, path: Path, value: Tree) -> T:
     if isinstance(tree, dict) and isinstance(first, str):
         return cast("T", {**tree, first: put(tree.get(first, {}), rest, value)})
     raise refused(0, f"{first!r} cannot be added to a value that is not a mapping, or to the middle of a list")
+
+
+def replaced(tree: T, values: Mapping[Path, Scalar]) -> T:
+    """Return the tree with other scalars at paths that hold scalars; the tree given stays as it is."""
+    new = _copied(cast("Tree", tree))
+    for path, value in values.items():
+        if isinstance(at(new, path), dict | list):
+            raise refused(0, f"{dotted(path)} holds others: only a single value is replaced")
+        cast("dict[str | int, Tree]", at(new, path[:-1]))[path[-1]] = value
+    return cast("T", new)
+
+
+def _copied(tree: Tree) -> Tree:
+    if isinstance(tree, dict):
+        return {key: _copied(value) for key, value in tree.items()}
+    return [_copied(value) for value in tree] if isinstance(tree, list) else tree
 
 
 def drop(tree: T, path: Path) -> T:
@@ -137,6 +161,8 @@ def appended(text: str, block: str, end: str) -> str:
 
     Where nothing ends the text's last line, nothing ends the block's: that is how taking it away knows what was there before.
     """
+    if text.endswith("\r"):
+        raise refused(0, "a carriage return alone ends the text: nothing can be added behind it and taken away again")
     if not text:
         return block + end
     return text + end + block + end if text.endswith("\n") else text + end + end + block

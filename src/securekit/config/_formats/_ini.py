@@ -15,7 +15,21 @@ from io import StringIO
 from typing import cast
 
 from securekit.config._formats import _comments
-from securekit.config._formats._edits import above, at, bounded, dotted, drop, newline, put, refused, splice, unwritable, verified
+from securekit.config._formats._edits import (
+    above,
+    at,
+    bounded,
+    dotted,
+    drop,
+    named,
+    newline,
+    put,
+    refused,
+    replaced,
+    splice,
+    unwritable,
+    verified,
+)
 from securekit.config._tree import MergeKey, Metadata, Path, Scalar, Tree
 
 __all__ = ["IniSource"]
@@ -80,13 +94,8 @@ class IniSource:
 
     def replace(self, values: Mapping[Path, Scalar]) -> str:
         """Return the text with the values of these keys replaced."""
-        tree, edits = self.tree, []
-        for path, value in values.items():
-            if isinstance(at(tree, path), dict):
-                raise refused(self.line(path), f"{dotted(path)} is a section")
-            tree = put(tree, path, value)
-            edits.append(self._replaced(path, value))
-        return self._checked(splice(self.text, edits), tree)
+        tree = replaced(self.tree, values)
+        return self._checked(splice(self.text, [self._replaced(path, value) for path, value in values.items()]), tree)
 
     def insert(self, path: Path, value: Scalar) -> str:
         """Return the text with a new key behind the others of its section, which is made if it is missing."""
@@ -154,7 +163,7 @@ class IniSource:
     def _open(self, name: str, end: int, number: int) -> _Section:
         """Return the section that a header begins."""
         if name in self._sections:
-            raise refused(number, f"the section {name!r} is there twice, first on line {self._sections[name].line}")
+            raise refused(number, f"the section {named(name)} is there twice, first on line {self._sections[name].line}")
         if len(self._sections) == _MAX_SECTIONS:
             raise refused(number, f"more than {_MAX_SECTIONS:,} sections")
         section = self._sections[name] = _Section(number, end, {})
@@ -262,7 +271,7 @@ def _begin(section: _Section, line: str, start: int, number: int) -> _Option:
     if not key:
         raise refused(number, "no key before the delimiter")
     if key in section.options:
-        raise refused(number, f"{key!r} is there twice in its section, first on line {section.options[key].line}")
+        raise refused(number, f"{named(key)} is there twice in its section, first on line {section.options[key].line}")
     key_end = start + own + len(key)
     option = _Option(start, start + own, key_end, key_end, key_end, start + len(line), number, None)
     if delimiter:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, time
@@ -25,6 +26,7 @@ from securekit.config._formats._edits import (
     newline,
     put,
     refused,
+    replaced,
     splice,
     unwritable,
     verified,
@@ -107,6 +109,8 @@ class _Layout:
         self.text = text
         self.values: dict[Path, _Value] = {}
         self.bodies = [_Body((), 0, 0)]
+        self._headers: dict[Path, _Body] = {(): self.bodies[0]}
+        self._starts: list[int] = []  # of lines but the first
         self._lengths: dict[Path, int] = {}  # of arrays of tables
         position = _FILL.match(text, 0).end()  # type: ignore[union-attr]
         while position < len(text):
@@ -115,7 +119,13 @@ class _Layout:
 
     def body(self, path: Path) -> _Body | None:
         """Return the table with a header of its own at ``path``, or the top of the text."""
-        return next((body for body in self.bodies if body.path == path), None)
+        return self._headers.get(path)
+
+    def line(self, position: int) -> int:
+        """Return the line, from 1, that a position is on."""
+        if not self._starts:
+            self._starts = [match.end() for match in re.finditer("\n", self.text)]
+        return bisect_right(self._starts, position) + 1
 
     def _header(self, position: int) -> int:
         double = self.text.startswith("[[", position)
@@ -128,7 +138,8 @@ class _Layout:
             index = self._lengths[path] = self._lengths.get(path, -1) + 1
             path = (*path, index)
         end += 1 + double
-        self.bodies.append(_Body(path, position, end, [], self._line_end(end)))
+        self._headers[path] = _Body(path, position, end, [], self._line_end(end))
+        self.bodies.append(self._headers[path])
         return end
 
     def _last(self, path: Path) -> Path:
@@ -204,17 +215,12 @@ class TomlSource:
         found, body = self._layout.values.get(path), self._layout.body(path) if path else None
         if found is None and body is None:
             return 0
-        return self.text.count("\n", 0, found.value if found else cast("_Body", body).start) + 1
+        return self._layout.line(found.value if found else cast("_Body", body).start)
 
     def replace(self, values: Mapping[Path, Scalar]) -> str:
         """Return the text with these values replaced."""
-        tree, edits = self.tree, []
-        for path, value in values.items():
-            if isinstance(at(tree, path), dict | list):
-                raise refused(self.line(path), f"{dotted(path)} is a table or an array")
-            found = self._layout.values[path]
-            tree = put(tree, path, value)
-            edits.append((found.value, found.end, _literal(path, value)))
+        tree, found = replaced(self.tree, values), self._layout.values
+        edits = [(found[path].value, found[path].end, _literal(path, value)) for path, value in values.items()]
         return self._checked(splice(self.text, edits), tree)
 
     def insert(self, path: Path, value: Scalar) -> str:

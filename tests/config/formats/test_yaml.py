@@ -639,6 +639,20 @@ def test_bounds_are_exact() -> None:
     refused(lambda: YamlSource("".join(f"k{n}: x\n" for n in range(MAX_LEAVES + 1))))
 
 
+def nested(depth: int, inside: str) -> str:
+    return "[" * depth + inside + "]" * depth
+
+
+@pytest.mark.parametrize("anchors", ["&x {40}", "&x [&y {39}]", "&y {38}\nc: &x [{1}*y]", "[{50}, &x [{39}, &y {1}]]"])
+def test_depth_counts_through_aliases(anchors: str) -> None:
+    """An alias counts as deep as what it stands for, so that nobody who follows aliases goes deeper than the bound."""
+    for number in (1, 38, 39, 40, 50):
+        anchors = anchors.replace(f"{{{number}}}*y", nested(number, "*y")).replace(f"{{{number}}}", nested(number, ""))
+
+    assert YamlSource(f"a: {anchors}\nb: {nested(MAX_DEPTH - 41, '*x')}\n").tree
+    assert "inside each other" in refused(lambda: YamlSource(f"a: {anchors}\nb: {nested(MAX_DEPTH - 40, '*x')}\n"))
+
+
 DENSE = [
     "a: [" + "1," * 32_000 + "]",
     "a: [" + "x," * 32_000 + "]",

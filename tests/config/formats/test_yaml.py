@@ -715,11 +715,11 @@ def edit_at_random(source: YamlSource, pick: random.Random) -> None:
     """Make an edit of each kind; it succeeds or is refused with our own error."""
     path = pick.choice([path for path, _ in scalars(source.tree)])
     with suppress(FormatError):
-        source.replace({path: pick.choice([TOKEN, "p\nq\n", " p\n\n", True])})
+        source.replace({path: pick.choice([TOKEN, "p\nq\n", " p\n\n", ""])})
     with suppress(FormatError):
         source.remove(path[: pick.randint(1, len(path))])
     with suppress(FormatError):
-        source.insert((*path[:-1], pick.choice(["new", 0, 1]), 0), TOKEN)
+        source.insert((*path[: pick.randint(0, len(path))], "new", 0), TOKEN)
 
 
 def test_mutated_production_raises_only_our_error(count: Count) -> None:

@@ -485,6 +485,7 @@ REMOVED: list[tuple[str, Path, str]] = [
     ("a: {b: 1, c: 2, d: 3,}\n", ("a", "d"), "a: {b: 1, c: 2,}\n"),
     ("a: [ 1, ]\n", ("a", 0), "a: []\n"),
     ("a: &x [1]\nb: *x\n", ("b",), "a: &x [1]\n"),
+    ("a:\n  - &x 1\n  - *x\nb: 2\n", ("a",), "b: 2\n"),
     ("a: 1\n\nsecurekit: {}\n", ("a",), "\nsecurekit: {}\n"),
 ]
 

@@ -13,7 +13,8 @@ from typing import NoReturn
 from securekit.config._tree import MAX_DEPTH, MAX_LEAVES, METADATA, Metadata, Scalar, Tree
 from securekit.exceptions import FormatError
 
-from ._spans import Entry, Node, Root, SpanSource, Unsuitable, checked_metadata, name, refusal
+from ._spans import Entry, Node, SpanSource, Unsuitable, checked_metadata, name, refusal
+from ._wanted import Root
 
 __all__ = ["JsonSource"]
 

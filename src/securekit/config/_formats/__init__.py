@@ -24,7 +24,7 @@ _READERS = {
 }
 FORMATS = tuple(_READERS)
 _SUFFIXES = {".yaml": "yaml", ".yml": "yaml", ".json": "json", ".toml": "toml", ".env": "env", ".ini": "ini", ".cfg": "ini", ".conf": "ini"}
-_PACKAGES = {"yaml", "tomlkit", "dotenv"}
+_PACKAGES = {"yaml", "dotenv"}
 
 
 def parse(text: str, format: str) -> Source:  # noqa: A002 - the word for it

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
 from securekit._primitives.process import process
@@ -21,11 +21,9 @@ from securekit.exceptions import WrapperError
 from securekit.secret import Secretive
 
 from ._answer import member, number
+from ._call import Call, calling
 from ._failure import Outcome, VaultFailureError
 from ._login import KUBERNETES_TOKEN, AppRole, ClientCertificate, JwtFile, KubernetesAccount, Login, StaticToken, TokenFile, Tokens
-
-if TYPE_CHECKING:
-    from ._transport import Call
 
 __all__ = ["VaultConnection", "VaultEvent", "VaultHealth"]
 
@@ -284,8 +282,6 @@ class VaultConnection(Secretive):
         login: bool = True,
         cooled: bool = True,
     ) -> T:
-        from ._transport import Call, calling
-
         self._follow_fork()
         begin = time.monotonic()
         call = Call(begin + self._deadline)
@@ -403,8 +399,6 @@ class VaultConnection(Secretive):
 
     @staticmethod
     def _anonymous(work: Callable[[], T]) -> T:
-        from ._transport import calling
-
         call = calling.get()
         before, call.token = call.token, None
         try:
@@ -414,8 +408,6 @@ class VaultConnection(Secretive):
 
     @staticmethod
     def _with_token(token: str, work: Callable[[], T]) -> T:
-        from ._transport import calling
-
         call = calling.get()
         before, call.token = call.token, token
         try:

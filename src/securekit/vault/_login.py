@@ -18,8 +18,8 @@ from securekit.exceptions import KeyFileError
 from securekit.secret import Secretive
 
 from ._answer import mapping, member, number
+from ._call import calling
 from ._failure import Outcome, VaultFailureError
-from ._transport import calling
 
 __all__ = [
     "KUBERNETES_TOKEN",

@@ -15,10 +15,7 @@ from __future__ import annotations
 import io
 import json
 import socket
-import time
 from collections.abc import Mapping
-from contextvars import ContextVar
-from dataclasses import dataclass, field
 from typing import Any, cast
 
 import requests
@@ -29,9 +26,10 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import HTTPError
 
 from ._answer import member
+from ._call import calling
 from ._failure import Outcome, VaultFailureError
 
-__all__ = ["Call", "Transport", "calling"]
+__all__ = ["Transport"]
 
 MAX_ANSWER = 8 * 1024 * 1024  # bytes; a keyring document of 2 MiB as JSON in JSON has less
 _MAX_RETRY_AFTER = 3600.0  # seconds
@@ -52,38 +50,6 @@ _NOT_OK = 300
 _BAD = 400
 _DENIED = 403
 _MISSING = 404
-
-
-@dataclass(slots=True)
-class Call:
-    """The call that this thread is making.
-
-    Attributes:
-        deadline: When it must be over, as of `time.monotonic`.
-        token: What it shows to Vault; none for a login.
-        any_status: Whether every answer is wanted, whatever its status: health is told by the status.
-        sent: Whether anything may have reached Vault.
-    """
-
-    deadline: float
-    token: str | None = field(default=None, repr=False)
-    any_status: bool = False
-    sent: bool = False
-
-    def left(self) -> float:
-        """Return how many seconds are left.
-
-        Raises:
-            TimeoutError: None are.
-        """
-        left = self.deadline - time.monotonic()
-        if left <= 0:
-            message = "no time is left"
-            raise TimeoutError(message)
-        return left
-
-
-calling: ContextVar[Call] = ContextVar("securekit_vault_call")
 
 
 class Transport(Adapter):  # type: ignore[misc]  # hvac has no types

@@ -105,8 +105,16 @@ class TransitWrapper(Secretive):
     def unwrap_many(self, items: Iterable[tuple[WrappedKey, Binding]]) -> list[bytes]:
         """Unwrap each ``(wrapped, binding)``, in as few calls as the server allows. Errors as `unwrap`; one bad item fails all."""
         pairs = list(items)
-        results = self._batched("decrypt", [{"ciphertext": self._checked(wrapped)} for wrapped, _ in pairs])
-        return [_open(package, binding) for package, (_, binding) in zip(results, pairs, strict=True)]
+        packages = self._batched("decrypt", [{"ciphertext": self._checked(wrapped)} for wrapped, _ in pairs])
+        keys: list[bytes] = []
+        try:
+            for place, (_, binding) in enumerate(pairs):
+                keys.append(open_package(_decoded(packages[place]), binding))  # no variable holds one
+        except DecryptionError:
+            packages.clear()
+            keys.clear()
+            raise
+        return keys
 
     def rewrap_many(self, items: Iterable[WrappedKey]) -> list[WrappedKey]:
         """Wrap each anew under the key's latest version, inside of Vault: no key comes here. Errors as `unwrap`."""
@@ -262,11 +270,8 @@ def _version(ciphertext: bytes) -> int:
     return int(found[1])
 
 
-def _open(plaintext: str, binding: Binding) -> bytes:
+def _decoded(plaintext: str) -> bytes:
     try:
-        package = base64.b64decode(plaintext, validate=True)
+        return base64.b64decode(plaintext, validate=True)
     except ValueError:
-        package = b""
-    finally:
-        del plaintext
-    return open_package(package, binding)
+        return b""

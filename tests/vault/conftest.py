@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A real OpenBao for the tests of this folder, and names in it that no other test uses."""
+"""Servers for the tests of this folder, and names in them that no other test uses."""
 
 from __future__ import annotations
 
@@ -18,13 +18,6 @@ from securekit.vault import TransitWrapper, VaultConnection
 from tests.identities import AUTHORITY, DAY, Issued, issue, pem, private_key
 from tests.openbao import OpenBao, running
 from tests.vault.faults import Proxy, proxying
-
-
-@pytest.fixture(scope="session")
-def bao() -> Iterator[OpenBao]:
-    """A server that tests share: none of them seals or kills it."""
-    with running() as server:
-        yield server
 
 
 @pytest.fixture

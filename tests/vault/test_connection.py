@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -320,6 +320,7 @@ def test_the_standard_variables(bao: OpenBao, approle: str, wrapped: WrappedKey,
     write(tmp_path / ".vault-token", bao.root_token)
     assert opens(VaultConnection.from_env(env), wrapped)
     assert "AppRole" in repr(VaultConnection.from_env(role))
+    assert "AppRole" in repr(VaultConnection.from_env({**env, "VAULT_TOKEN": "t"}, role_id=approle, secret_id="s"))
     assert "StaticToken" in repr(VaultConnection.from_env({**role, "VAULT_TOKEN": "t"}))
     cert = authority.issue("web2")
     more = {"VAULT_NAMESPACE": "team", "VAULT_CACERT": str(authority.ca), "VAULT_CLIENT_TIMEOUT": "90s", "VAULT_MAX_RETRIES": "9"}
@@ -395,12 +396,35 @@ def test_a_token_goes_on_while_vault_cannot_renew_it(bao: OpenBao, approle: str,
     assert len(proxy.seen(LOGIN)) == 1
 
 
+def test_others_go_on_while_one_renews(bao: OpenBao, approle: str, proxy: Proxy, wrapped: WrappedKey) -> None:
+    """A slow renewal holds up the thread that makes it, and no other."""
+    vault = VaultConnection(proxy.address, **short_role(bao, "slow", token_ttl="3s"), deadline=0.8)  # type: ignore[arg-type]
+    assert opens(vault, wrapped)
+    proxy.faulty(faults.silent, path="renew-self")
+    time.sleep(2.02)
+    with ThreadPoolExecutor(1) as pool:
+        renewing = pool.submit(opens, vault, wrapped)
+        _until(lambda: proxy.seen("renew-self"))
+        begin = time.monotonic()
+        assert opens(vault, wrapped)
+        assert time.monotonic() - begin < 0.4
+        with pytest.raises(WrapperUnavailableError):
+            renewing.result()
+
+
+def _until(condition: Callable[[], object]) -> None:
+    end = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < end, "in vain"
+        time.sleep(0.005)
+
+
 def test_a_given_token_near_its_end(bao: OpenBao, proxy: Proxy, wrapped: WrappedKey) -> None:
     """A given token that cannot be renewed is used until Vault refuses it; nothing is asked for in vain."""
-    vault = VaultConnection(proxy.address, token=bao.token(POLICY, ttl="2s", renewable=False))
+    vault = VaultConnection(proxy.address, token=bao.token(POLICY, ttl="3s", renewable=False))
     assert opens(vault, wrapped)
     proxy.faulty(None)
-    time.sleep(1.5)
+    time.sleep(2.2)
     assert opens(vault, wrapped)
     assert proxy.seen("renew-self") == []
 

@@ -332,8 +332,6 @@ class VaultConnection(Secretive):
         call.token = None
         try:
             call.token = token()
-        except TimeoutError:
-            failure = VaultFailureError(Outcome.UNAVAILABLE, "Vault did not answer in time")
         except VaultFailureError as error:
             failure = error
         else:

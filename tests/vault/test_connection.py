@@ -558,6 +558,17 @@ def test_a_dead_server_is_asked_by_one_caller_once_per_cooldown(bao: OpenBao, pr
     assert opens(vault, wrapped)
 
 
+def test_vault_may_ask_for_a_longer_pause(bao: OpenBao, proxy: Proxy, wrapped: WrappedKey) -> None:
+    """A Retry-After counts if it is longer than the cooldown, up to a minute."""
+    for asked, left in (("30", r"asked again in \d\d\.\d s"), ("86400", r"asked again in [56]\d\.\d s"), ("tomorrow", r"again in 0\.\d s")):
+        vault = VaultConnection(proxy.address, token=bao.root_token, cooldown=0.5)
+        proxy.faulty(status(429, Retry_After=asked), path="decrypt")
+        with pytest.raises(WrapperUnavailableError, match="429"):
+            opens(vault, wrapped)
+        with pytest.raises(WrapperUnavailableError, match=left):
+            opens(vault, wrapped)
+
+
 def test_one_path_that_fails_is_no_reason_to_stop_asking_for_others(bao: OpenBao, proxy: Proxy, wrapped: WrappedKey) -> None:
     """An internal error, such as of an engine whose database is down, begins no cooldown."""
     vault = VaultConnection(proxy.address, token=bao.root_token)
@@ -693,3 +704,5 @@ def test_names_with_several_addresses_share_the_time(proxy: Proxy, bao: OpenBao,
         assert opens(vault, wrapped)
     with pytest.raises(WrapperUnavailableError, match="there is no such host"):
         VaultConnection("https://nowhere.invalid", token="t", deadline=2).health()
+    with pytest.raises(WrapperUnavailableError, match="there is no such host"):
+        VaultConnection(f"https://{'a' * 64}.example", token="t", deadline=2).health()

@@ -5,16 +5,20 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from click.testing import CliRunner
 
 from securekit.__main__ import main
+
+if TYPE_CHECKING:
+    from tests.cli.config_desk import Desk
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +100,17 @@ def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Console:
     """A console in an empty folder."""
     monkeypatch.chdir(tmp_path)
     return Console(tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def desk(empty: Console) -> Desk:
+    """A desk with identities, and nobody's home on it."""
+    from tests.cli.config_desk import Desk, identities
+
+    for path in identities().iterdir():
+        shutil.copy(path, empty.folder)
+    empty.env = {"SECUREKIT_STATE": str(empty.folder / "state")}
+    return Desk(empty)
 
 
 @pytest.fixture

@@ -127,11 +127,11 @@ def install_git(patterns: tuple[str, ...], *, everywhere: bool, attributes: Path
         if done.returncode:
             message = f"git config failed: {done.stderr.strip() or 'is this a git repository?'}"
             raise ConfigError(message)
-    there = attributes.read_text().splitlines() if attributes.exists() else []
-    new = [line for pattern in patterns or _PATTERNS if (line := f"{pattern} diff=securekit merge=securekit") not in there]
+    there = attributes.read_text() if attributes.exists() else ""
+    new = [line for pattern in patterns or _PATTERNS if (line := f"{pattern} diff=securekit merge=securekit") not in there.splitlines()]
     if new:
         with attributes.open("a") as file:
-            file.write("".join(f"{line}\n" for line in new))
+            file.write("\n" * (there[-1:] not in ("", "\n")) + "".join(f"{line}\n" for line in new))
     note(f"git shows and merges {', '.join(patterns or _PATTERNS)} with securekit; commit {attributes}, and run this in each clone")
 
 

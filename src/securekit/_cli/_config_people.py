@@ -8,7 +8,9 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -133,28 +135,26 @@ def rotate(*, file: Path | None, folder: Path | None, dry_run: bool, **options: 
         _rotate_one(Session(file, **options), dry_run=dry_run)
 
 
-def _rotate_one(session: Session, *, dry_run: bool) -> Document:
+def _rotate_one(session: Session, *, dry_run: bool, on_write: Callable[[Document], None] = lambda _: None) -> None:
     document = session.read()
     edit = session.edit(document)
     edit.rotate()
-    return session.save(edit, document, dry_run=dry_run)
+    session.save(edit, document, dry_run=dry_run, on_write=on_write)
 
 
 def _rotate_all(directory: Path, session: Session, *, dry_run: bool) -> None:
     from securekit.exceptions import SecureKitError
 
     journal = _Journal(directory, session.state.folder)
-    done = [] if dry_run else [path for path in _documents(directory) if journal.has(path)]
-    if done:
-        note(f"going on where the last run was interrupted: {len(done)} documents are done")
-    files = [path for path in _documents(directory) if path not in done]
+    found = _documents(directory)
+    files = found if dry_run else [path for path in found if not journal.has(path)]
+    if len(files) < len(found):
+        note(f"going on where the last run was interrupted: {len(found) - len(files)} documents are done")
     failed = 0
     with progress("documents", len(files)) as advance:
         for path in files:
             try:
-                rotated = _rotate_one(session.of(path), dry_run=dry_run)
-                if not dry_run:
-                    journal.add(path, rotated.to_bytes())
+                _rotate_one(session.of(path), dry_run=dry_run, on_write=partial(journal.add, path))
             except (SecureKitError, OSError) as error:
                 failed += 1
                 note(f"securekit: error: {printable(f'{path}: {error}')}")
@@ -169,7 +169,8 @@ def _rotate_all(directory: Path, session: Session, *, dry_run: bool) -> None:
 class _Journal:
     """What a run of --all has done, as digests of what it has written; gone when it is through, and forgotten after a day.
 
-    It stands in this host's state and not in the directory, where others could name documents in it that are then passed over.
+    An entry is made before its document is written: if that fails, it names nothing that is there. The file stands in this host's
+    state and not in the directory, where others could name documents in it that are then passed over.
     """
 
     def __init__(self, directory: Path, state: Path) -> None:
@@ -183,8 +184,8 @@ class _Journal:
     def has(self, path: Path) -> bool:
         return self._digest(path, path.read_bytes()) in self._done
 
-    def add(self, path: Path, data: bytes) -> None:
-        self._done.append(self._digest(path, data))
+    def add(self, path: Path, document: Document) -> None:
+        self._done.append(self._digest(path, document.to_bytes()))
         self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_atomic(self._file, json.dumps(self._done).encode())
 

@@ -168,22 +168,33 @@ class Session:
         work(edit)
         return self.save(edit, document, dry_run=dry_run)
 
-    def save(self, edit: Edit, before: Document | None, *, dry_run: bool = False) -> Document:
+    def save(
+        self, edit: Edit, before: Document | None, *, dry_run: bool = False, on_write: Callable[[Document], None] = lambda _: None
+    ) -> Document:
         """Finish a session, sign if a key is given, and write the file.
 
         Args:
             edit: The session.
             before: The document as it was read; None for a new file.
             dry_run: Say what would change, and write nothing.
+            on_write: Told of the document just before it is written.
         """
-        return self.put(edit.finish(), before, dry_run=dry_run)
+        return self.put(edit.finish(), before, dry_run=dry_run, on_write=on_write)
 
     @property
     def signs(self) -> bool:
         """Whether there is a key that signs what is written."""
         return self._sign is not None
 
-    def put(self, document: Document, before: Document | None, *, dry_run: bool = False, signing: bool = False) -> Document:
+    def put(
+        self,
+        document: Document,
+        before: Document | None,
+        *,
+        dry_run: bool = False,
+        signing: bool = False,
+        on_write: Callable[[Document], None] = lambda _: None,
+    ) -> Document:
         """Write a finished document; arguments as `save`. With ``signing``, also one that has not changed."""
         from securekit.config._base import check_policy
 
@@ -200,6 +211,7 @@ class Session:
         if self._sign is not None:
             document = document.sign(self.signing_key(self._sign))
         self.state.remember(document)  # first: if this process is killed in between, the next command still knows what it finds
+        on_write(document)
         document.write(self.path, expected=before)
         self._say(document)
         return document

@@ -39,6 +39,11 @@ class Desk:
     def folder(self) -> Path:
         return self.console.folder
 
+    @property
+    def memory(self) -> Path:
+        """The folder in memory that commands make their private ones in."""
+        return Path(self.console.env["XDG_RUNTIME_DIR"])
+
     def __call__(self, *arguments: str, stdin: bytes | str = b"", **env: str | None) -> Done:
         """Run ``securekit config`` with these arguments."""
         return self.console("config", *arguments, stdin=stdin, env=env)

@@ -8,8 +8,10 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -103,14 +105,15 @@ def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Console:
 
 
 @pytest.fixture
-def desk(empty: Console) -> Desk:
-    """A desk with identities, and nobody's home on it."""
+def desk(empty: Console) -> Iterator[Desk]:
+    """A desk with identities, and nobody's home on it; with a place in memory of its own."""
     from tests.cli.config_desk import Desk, identities
 
     for path in identities().iterdir():
         shutil.copy(path, empty.folder)
-    empty.env = {"SECUREKIT_STATE": str(empty.folder / "state")}
-    return Desk(empty)
+    with TemporaryDirectory(prefix="securekit-tests-", dir="/dev/shm") as memory:
+        empty.env = {"SECUREKIT_STATE": str(empty.folder / "state"), "XDG_RUNTIME_DIR": memory}
+        yield Desk(empty)
 
 
 @pytest.fixture

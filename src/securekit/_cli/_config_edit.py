@@ -62,10 +62,10 @@ def edit(session: Session) -> None:
                 apply_view(editing, document, opened, edited)
                 session.save(editing, document)
             except SecureKitError as error:
+                if not sys.stdin.isatty():
+                    raise
                 note(f"securekit: error: {printable(str(error))}")
-                if not sys.stdin.isatty() or not click.confirm(
-                    "Edit again? Otherwise what you have written is gone.", default=True, err=True
-                ):
+                if not click.confirm("Edit again? Otherwise what you have written is gone.", default=True, err=True):
                     raise
             else:
                 return

@@ -168,7 +168,12 @@ def _values(document: Document) -> Iterator[Finding]:
         try:
             token = leaf.token
         except FormatError as error:
-            yield about(leaf, Severity.ERROR, str(error), "restore it, or set its value anew with: securekit config set")
+            yield about(
+                leaf,
+                Severity.ERROR,
+                str(error).removeprefix(f"{leaf.name}: "),
+                "restore it, or set its value anew with: securekit config set",
+            )
             continue
         protected = patterns.matches(leaf.path)
         if token is not None:

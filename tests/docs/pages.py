@@ -94,7 +94,7 @@ def run_page(page: Path, directory: Path) -> int:
             (directory / block.file).write_text(block.text)
         elif block.language == "python":
             # Empty lines before the code make a traceback name the line of the page.
-            exec(compile("\n" * block.line + block.text, page, "exec"), namespace)  # noqa: S102  # It is our own page.
+            exec(compile("\n" * block.line + block.text, page, "exec", dont_inherit=True), namespace)  # noqa: S102  # It is our own page.
         else:
             for command in commands(block.text):
                 _run(command, directory, state, f"{page}:{block.line}")

@@ -6,6 +6,7 @@ from __future__ import annotations
 import pytest
 
 from tests.cli.conftest import Console
+from tests.cli.terminal import ESCAPES, Terminal
 
 CLEAR = "db:\n  host: db1.example\n  password: fake-secret\n"
 ENCRYPT = ("config", "encrypt", "app.yaml", "--environment", "production", "--recipient", "host.pem", "--encrypt", "**.password")
@@ -65,3 +66,30 @@ def test_a_run_over_many_documents_names_each_failure_once(desk: Console) -> Non
 
     assert done.code == 1
     assert done.err.startswith("securekit: error: app.yaml was last changed by somebody")
+
+
+def test_a_narrow_terminal_shows_whole_fingerprints(desk: Console) -> None:
+    """What has to be compared sign by sign is folded into lines, and never cut."""
+    desk.ok(*ENCRYPT)
+    (recipient,) = desk.ok("config", "recipients", "list", "app.yaml", "--json").json
+    desk.env["COLUMNS"] = "80"
+
+    terminal = Terminal(desk, "config", "recipients", "list", "app.yaml")
+    assert terminal.end() == 0
+
+    cells = [line.split("│") for line in ESCAPES.sub(b"", terminal.text).decode().splitlines() if line.startswith("│")]
+    assert "".join(cell[3].strip() for cell in cells) == recipient["fingerprint"]
+
+
+def test_an_edit_that_is_given_up_is_told_once(desk: Console) -> None:
+    """Who does not want to edit again has read the error already, and nothing is written."""
+    desk.ok(*ENCRYPT)
+    before = desk.read("app.yaml")
+    desk.env["VISUAL"] = "sed -i s/host:/[/"
+
+    terminal = Terminal(desk, "config", "edit", "app.yaml")
+    terminal.wait_for(b"Edit again?")
+    terminal.type(b"n\n")
+
+    assert (terminal.end(), terminal.text.count(b"securekit: error: ")) == (1, 1)
+    assert desk.read("app.yaml") == before

@@ -19,7 +19,7 @@ from securekit.exceptions import ConfigError, SecureKitError
 
 from ._config_private import private_folder
 from ._config_session import Session, document_file, with_writer
-from ._ui import handled, note, printable
+from ._ui import FAILED, handled, note, printable
 
 __all__ = ["edit"]
 
@@ -66,7 +66,7 @@ def edit(session: Session) -> None:
                     raise
                 note(f"securekit: error: {printable(str(error))}")
                 if not click.confirm("Edit again? Otherwise what you have written is gone.", default=True, err=True):
-                    raise
+                    sys.exit(FAILED)
             else:
                 return
 

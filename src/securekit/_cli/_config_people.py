@@ -155,7 +155,7 @@ def _rotate_all(directory: Path, *, dry_run: bool, options: dict[str, Any]) -> N
                 if not dry_run:
                     write_atomic(journal, json.dumps(done).encode())
             advance(1)
-    note(f"{len(files) - failed} documents rotated, {failed} failed")
+    note(f"{len(files) - failed} documents {'would be ' if dry_run else ''}rotated, {failed} failed")
     if failed:
         sys.exit(FAILED)
     journal.unlink(missing_ok=True)

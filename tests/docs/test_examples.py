@@ -33,18 +33,20 @@ def test_the_examples_of_a_page_run(page: str, tmp_path: Path, monkeypatch: pyte
 
 
 def test_the_blocks_of_a_page_are_found_with_their_reasons() -> None:
-    """Python and console blocks are found, indented ones too; other languages are left alone."""
+    """Python, console and file blocks are found, indented ones too; other languages are left alone."""
     page = (
         "# Title\n\n```python\na = 1\n```\n\n"
         "<!-- not-run: needs a server -->\n```console\n$ x\n```\n\n"
         "- item\n\n  ```python\n  b\n  ```\n\n"
-        "```sh\nrm\n```\n"
+        "```sh\nrm\n```\n\n"
+        "<!-- file: a.yaml -->\n```yaml\na: 1\n```\n"
     )
 
     assert list(blocks(page)) == [
         Block("python", "a = 1\n", 3, None),
         Block("console", "$ x\n", 8, "needs a server"),
         Block("python", "b\n", 14, None),
+        Block("yaml", "a: 1\n", 23, None, "a.yaml"),
     ]
 
 
@@ -86,6 +88,15 @@ $ python -c "print('the environment has a python')"
 1 / 0
 ```
 
+<!-- file: app.py -->
+```python
+raise SystemExit(7)
+```
+
+```console
+$ python app.py  # exit 7
+```
+
 ```python
 assert Path("note").read_text() == "from python"
 ```
@@ -94,7 +105,7 @@ assert Path("note").read_text() == "from python"
 
 def test_a_page_is_run_in_one_directory_and_one_namespace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Later blocks see the names, files and variables of earlier ones."""
-    assert _run(GOOD, tmp_path, monkeypatch) == 3
+    assert _run(GOOD, tmp_path, monkeypatch) == 5
 
 
 @pytest.mark.parametrize(

@@ -158,6 +158,9 @@ class Session:
         if before is not None and document.to_bytes() == before.to_bytes() and not signing:
             note(f"{self.name}: nothing to change")
             return document
+        if self.trust is not None and before is not None and before.block is not None:
+            entry = self.trust.entry(before.block.document.hex())
+            entry.check_recipients(recipient.name for recipient in document.required.recipients)
         if dry_run:
             self._show(before, document)
             note(f"{self.name}: nothing was written")

@@ -168,11 +168,16 @@ def scalars(tree: Tree, path: Path = ()) -> list[tuple[Path, Any]]:
 def recipient(scenario: Scenario, fingerprint: str = "-", not_after: str = "-", subject: str = "-") -> str:
     """Return a recipient's text from the scenario of a wrapped key."""
     if "private_key" in scenario:
-        key = load_pem_private_key(scenario["private_key"].encode(), None).public_key()
-        second = base64url(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
+        second = base64url(public_key(scenario["private_key"]))
     else:
         second = base64url(bytes.fromhex(scenario["public_key"])) if "public_key" in scenario else scenario["key_ref"]
     return " ".join([scenario["wrapper"], second or "-", fingerprint, not_after, subject])
+
+
+@cache
+def public_key(pem: str) -> bytes:
+    """Return the SubjectPublicKeyInfo of a private key."""
+    return load_pem_private_key(pem.encode(), None).public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 
 def data_key(

@@ -222,20 +222,17 @@ class MetadataBlock:
         if tuple(sorted(metadata)) != tuple(sorted(_NAMES)):
             _refuse("has other entries than it should")
         lists = {name: _texts(metadata[name], most) for name, most in _LISTS.items()}
-        try:
-            recipients = tuple(map(Recipient.decode, lists["recipients"]))
-            block = cls(
-                document=bytes.fromhex(_text(metadata, "document", r"[0-9a-f]{32}")),
-                environment=_text(metadata, "environment", _ENVIRONMENT.pattern),
-                generation=int(_text(metadata, "generation", r"[1-9][0-9]{0,15}")),
-                encrypt=lists["encrypt"],
-                recipients=recipients,
-                keys=tuple(DataKey.decode(text, recipients) for text in lists["keys"]),
-                tag=base64url.decode(_text(metadata, "tag", r"[A-Za-z0-9_-]{43}")),
-                signatures=tuple(map(Signature.decode, lists["signatures"])),
-            )
-        except UnicodeEncodeError:
-            _refuse("has a text that is none")
+        recipients = tuple(map(Recipient.decode, lists["recipients"]))
+        block = cls(
+            document=bytes.fromhex(_text(metadata, "document", r"[0-9a-f]{32}")),
+            environment=_text(metadata, "environment", _ENVIRONMENT.pattern),
+            generation=int(_text(metadata, "generation", r"[1-9][0-9]{0,15}")),
+            encrypt=lists["encrypt"],
+            recipients=recipients,
+            keys=tuple(DataKey.decode(text, recipients) for text in lists["keys"]),
+            tag=base64url.decode(_text(metadata, "tag", r"[A-Za-z0-9_-]{43}")),
+            signatures=tuple(map(Signature.decode, lists["signatures"])),
+        )
         block.check()
         return block
 

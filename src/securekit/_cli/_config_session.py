@@ -110,14 +110,18 @@ class Session:
 
         return Document.read(self.path, format=self.form)
 
-    def open(self) -> OpenDocument:
-        """Return the document, verified and open for reading."""
+    def open(self, *, starting: bool = False) -> OpenDocument:
+        """Return the document, verified and open for reading.
+
+        Args:
+            starting: A program starts with it: then it is judged as `securekit.config.load` does, whatever was written here.
+        """
         from securekit.config._base import check_trust
 
         document = self.read()
         if self.trust is not None:
-            known = self.state.seen(document.required.document).knows(document)
-            check_trust(document, self.trust, known=known)
+            known = not starting and self.state.seen(document.required.document).knows(document)
+            check_trust(document, self.trust, known=known, remember=starting)
         if not self.wrappers:
             document.required  # noqa: B018 - that it is not encrypted is said first
             message = f"{self.path} is read with a private key: --identity FILE, or SECUREKIT_IDENTITY"

@@ -52,19 +52,22 @@ def check_base(
         raise ConfigError(message)
 
 
-def check_trust(document: Document, trust: Trust, *, known: bool = False) -> None:
+def check_trust(document: Document, trust: Trust, *, known: bool = False, remember: bool = False) -> None:
     """Check everything that trust says of a document: environment, recipients, signatures unless it is ``known``, and generation.
+
+    What an application starts with is kept as the highest generation seen (``remember``). What people look at or edit is not: it
+    is perhaps never deployed, and root's file in the service's place would stop the service.
 
     Raises:
         securekit.exceptions.ConfigError: Something is not as the trust wants it.
     """
-    _check_author(document, _check_policy(document, trust), known=known)
+    _check_author(document, _check_policy(document, trust), known=known, remember=remember)
 
 
-def _check_author(document: Document, entry: DocumentTrust, *, known: bool) -> None:
+def _check_author(document: Document, entry: DocumentTrust, *, known: bool, remember: bool = False) -> None:
     if not known:
         check_signed(document, entry)
-    entry.check_generation(document.required.generation)  # last: it remembers the highest, which nobody may forge
+    entry.check_generation(document.required.generation, remember=remember)  # last: it remembers the highest, which nobody may forge
 
 
 def _check_policy(document: Document, trust: Trust) -> DocumentTrust:

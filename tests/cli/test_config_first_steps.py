@@ -126,3 +126,20 @@ def test_no_program_starts_with_what_is_not_signed(desk: Console) -> None:
 
     assert done.code == 1
     assert "is not signed: let CN=Anna sign it" in done.err
+
+
+def test_whom_the_trust_does_not_allow_any_more_can_be_removed(desk: Console) -> None:
+    """The trust may come first: who was taken out of it is then removed from the document, as its message says."""
+    desk.ok("identity", "new", "--type", "ed25519", "--key", "anna.key", "--cert", "anna.pem", "--name", "Anna")
+    desk.ok("identity", "new", "--key", "host2.key", "--cert", "host2.pem", "--name", "web2.example")
+    desk.ok(*ENCRYPT, "--recipient", "host2.pem", "--sign", "anna.key")
+    trust = desk.ok("config", "trust", "app.yaml", "--signer", "anna.pem").out
+    (gone,) = [one["fingerprint"] for one in desk.ok("config", "recipients", "list", "app.yaml", "--json").json if "web2" in one["subject"]]
+    desk.write("trust.toml", trust.replace(f'  "x509-hpke-p256:{gone}",\n', ""))
+    host = ("--identity", "host.key")
+    assert "does not allow: remove them" in desk("config", "get", "app.yaml", "db.password", *host).err
+
+    done = desk.ok("config", "recipients", "remove", "app.yaml", "host2.pem", *host, "--sign", "anna.key")
+
+    assert done.out == "db.password\n"
+    assert desk.ok("config", "get", "app.yaml", "db.password", *host).out == "fake-secret\n"

@@ -91,10 +91,8 @@ def remove(session: Session, recipient: tuple[str, ...], *, dry_run: bool) -> No
     """
     document = session.read()
     names = [_recipient(document.required.recipients, name).name for name in recipient]
-    edit = session.edit(document)
-    exposed: tuple[str, ...] = ()
-    for name in names:
-        exposed = edit.remove_recipient(name)
+    edit = session.edit(document, leaving=names)
+    exposed = [leaf.name for leaf in document.leaves() if leaf.token is not None]
     session.save(edit, document, dry_run=dry_run)
     note("change these values at their source: who was removed may have read them")
     for path in exposed:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -132,14 +132,21 @@ class Session:
         """Return a document open for reading; None if nothing here reads it."""
         return self.proven(lambda: document.open_if_recipient(self.wrappers, adopt=self._adopt))
 
-    def edit(self, document: Document) -> Edit:
-        """Begin an editing session on an encrypted document, asking about what nothing here has verified."""
+    def edit(self, document: Document, *, leaving: Sequence[tuple[str, str]] = ()) -> Edit:
+        """Begin an editing session on an encrypted document, asking about what nothing here has verified.
+
+        Args:
+            document: As it was read.
+            leaving: Names of recipients that are removed at once.
+        """
         if self._adopt and not self._adopted:
             self._show_changes(document)
             self._adopted = True
-        confirmed = [*self._confirmed, *self._ask_about_recipients(document)]
+        confirmed = [*self._confirmed, *self._ask_about_recipients(document, leaving)]
         return self.proven(
-            lambda: document.edit(wrappers=self.wrappers, trust=self.trust, state=self.state, confirmed=confirmed, adopt=self._adopt)
+            lambda: document.edit(
+                wrappers=self.wrappers, trust=self.trust, state=self.state, confirmed=confirmed, adopt=self._adopt, leaving=leaving
+            )
         )
 
     def save(self, edit: Edit, before: Document | None, *, dry_run: bool = False) -> Document:
@@ -195,11 +202,12 @@ class Session:
             )
             raise
 
-    def _ask_about_recipients(self, document: Document) -> list[str]:
+    def _ask_about_recipients(self, document: Document, leaving: Sequence[tuple[str, str]]) -> list[str]:
         """Return the references of new recipients that the person at the terminal has confirmed."""
         from securekit.config._base import unseen_recipients
 
-        unseen = [one for one in unseen_recipients(document, trust=self.trust, state=self.state) if one.key_ref not in self._confirmed]
+        unseen = unseen_recipients(document, trust=self.trust, state=self.state)
+        unseen = tuple(one for one in unseen if one.key_ref not in self._confirmed and one.name not in leaving)
         if not unseen or not sys.stdin.isatty():
             return []
         note(f"{self.name} names recipients to whom this host has never written; they will read what you set:")

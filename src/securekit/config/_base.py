@@ -22,19 +22,25 @@ __all__ = ["check_base", "check_moved", "check_trust", "unseen_recipients"]
 
 
 def check_base(
-    document: Document, *, opened: OpenDocument | None, trust: Trust | None, state: HostState | None, adopt: bool = False
+    document: Document,
+    *,
+    opened: OpenDocument | None,
+    trust: Trust | None,
+    state: HostState | None,
+    adopt: bool = False,
+    leaving: Collection[tuple[str, str]] = (),
 ) -> None:
     """Check that the document is what somebody who is believed has made.
 
     That is: this host has verified or written this very version; or allowed signers have signed it; or, where there is no trust, its
     integrity tag was verified with a private key (``opened``); or the caller has looked at the changes and adopts them. Unless it
-    is adopted, it is no older than the trust wants it.
+    is adopted, it is no older than the trust wants it. Recipients that are ``leaving`` need not be allowed any more.
 
     Raises:
         securekit.exceptions.ConfigError: None of these; or the trust does not allow its recipients, environment or generation.
     """
     block = document.required
-    entry = None if trust is None else _check_policy(document, trust)
+    entry = None if trust is None else _check_policy(document, trust, leaving)
     if adopt:
         return
     known = state is not None and state.seen(block.document).knows(document)
@@ -70,12 +76,12 @@ def _check_author(document: Document, entry: DocumentTrust, *, known: bool, reme
     entry.check_generation(document.required.generation, remember=remember)  # last: it remembers the highest, which nobody may forge
 
 
-def _check_policy(document: Document, trust: Trust) -> DocumentTrust:
+def _check_policy(document: Document, trust: Trust, leaving: Collection[tuple[str, str]] = ()) -> DocumentTrust:
     block = document.required
     entry = trust.entry(block.document.hex())
     if entry.environment is not None:
         document.check_environment(entry.environment)
-    entry.check_recipients(recipient.name for recipient in block.recipients)
+    entry.check_recipients(recipient.name for recipient in block.recipients if recipient.name not in leaving)
     return entry
 
 

@@ -58,7 +58,7 @@ def exec_command(
     \b
     securekit config exec production.yaml --identity host.key -- python app.py
     """
-    opened = session.open()
+    opened = session.open(starting=True)
     if environment is not None:
         opened.document.check_environment(environment)
     values = _variables(opened, prefix=prefix, everything=everything)

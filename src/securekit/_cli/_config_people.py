@@ -102,10 +102,8 @@ def remove(session: Session, recipient: tuple[str, ...], *, dry_run: bool) -> No
     """
     document = session.read()
     names = [_recipient(document.required.recipients, name).name for name in recipient]
-    edit = session.edit(document)
-    exposed: tuple[str, ...] = ()
-    for name in names:
-        exposed = edit.remove_recipient(name)
+    edit = session.edit(document, leaving=names)
+    exposed = [leaf.name for leaf in document.leaves() if leaf.token is not None]
     session.save(edit, document, dry_run=dry_run)
     note("change these values at their source: who was removed may have read them")
     for path in exposed:
@@ -157,7 +155,8 @@ def _rotate_all(directory: Path, session: Session, *, dry_run: bool) -> None:
                 _rotate_one(session.of(path), dry_run=dry_run, on_write=partial(journal.add, path))
             except (SecureKitError, OSError) as error:
                 failed += 1
-                note(f"securekit: error: {printable(f'{path}: {error}')}")
+                text = str(error)
+                note(f"securekit: error: {printable(text if str(path) in text else f'{path}: {text}')}")
             advance(1)
     note(f"{len(files) - failed} documents {'would be ' if dry_run else ''}rotated, {failed} failed")
     if failed:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from copy import copy
 from functools import cached_property, wraps
@@ -127,14 +127,18 @@ class Session:
 
         return Document.read(self.path, format=self.form)
 
-    def open(self) -> OpenDocument:
-        """Return the document, verified and open for reading."""
+    def open(self, *, starting: bool = False) -> OpenDocument:
+        """Return the document, verified and open for reading.
+
+        Args:
+            starting: A program starts with it: then it is judged as `securekit.config.load` does, whatever was written here.
+        """
         from securekit.config._base import check_trust
 
         document = self.read()
         if self.trust is not None:
-            known = self.state.seen(document.required.document).knows(document)
-            check_trust(document, self.trust, known=known)
+            known = not starting and self.state.seen(document.required.document).knows(document)
+            check_trust(document, self.trust, known=known, remember=starting)
         if not self.wrappers:
             document.required  # noqa: B018 - that it is not encrypted is said first
             message = f"{self.path} is read with a private key: --identity FILE, or SECUREKIT_IDENTITY"
@@ -145,14 +149,21 @@ class Session:
         """Return a document open for reading; None if nothing here reads it."""
         return self.proven(lambda: document.open_if_recipient(self.wrappers, adopt=self._adopt))
 
-    def edit(self, document: Document) -> Edit:
-        """Begin an editing session on an encrypted document, asking about what nothing here has verified."""
+    def edit(self, document: Document, *, leaving: Sequence[tuple[str, str]] = ()) -> Edit:
+        """Begin an editing session on an encrypted document, asking about what nothing here has verified.
+
+        Args:
+            document: As it was read.
+            leaving: Names of recipients that are removed at once.
+        """
         if self._adopt and not self._adopted:
             self._show_changes(document)
             self._adopted = True
-        confirmed = self.confirmed(document)
+        confirmed = self.confirmed(document, leaving)
         return self.proven(
-            lambda: document.edit(wrappers=self.wrappers, trust=self.trust, state=self.state, confirmed=confirmed, adopt=self._adopt)
+            lambda: document.edit(
+                wrappers=self.wrappers, trust=self.trust, state=self.state, confirmed=confirmed, adopt=self._adopt, leaving=leaving
+            )
         )
 
     def change(self, work: Callable[[Edit], None], *, dry_run: bool = False) -> Document:
@@ -202,6 +213,9 @@ class Session:
         if before is not None and document.to_bytes() == before.to_bytes() and not signing:
             note(f"{self.name}: nothing to change")
             return document
+        if self.trust is not None and before is not None and before.block is not None:
+            entry = self.trust.entry(before.block.document.hex())
+            entry.check_recipients(recipient.name for recipient in document.required.recipients)
         if dry_run:
             self._show(before, document)
             note(f"{self.name}: nothing was written")
@@ -237,16 +251,17 @@ class Session:
             )
             raise
 
-    def confirmed(self, document: Document) -> tuple[str, ...]:
-        """Return the references of confirmed recipients, after asking about those of ``document`` that are new."""
-        self._confirmed += tuple(self._ask_about_recipients(document))
+    def confirmed(self, document: Document, leaving: Sequence[tuple[str, str]] = ()) -> tuple[str, ...]:
+        """Return the references of confirmed recipients, after asking about those of ``document`` that are new and stay."""
+        self._confirmed += tuple(self._ask_about_recipients(document, leaving))
         return self._confirmed
 
-    def _ask_about_recipients(self, document: Document) -> list[str]:
+    def _ask_about_recipients(self, document: Document, leaving: Sequence[tuple[str, str]]) -> list[str]:
         """Return the references of new recipients that the person at the terminal has confirmed."""
         from securekit.config._base import unseen_recipients
 
-        unseen = [one for one in unseen_recipients(document, trust=self.trust, state=self.state) if one.key_ref not in self._confirmed]
+        unseen = unseen_recipients(document, trust=self.trust, state=self.state)
+        unseen = tuple(one for one in unseen if one.key_ref not in self._confirmed and one.name not in leaving)
         if not unseen or not sys.stdin.isatty():
             return []
         note(f"{self.name} names recipients to whom this host has never written; they will read what you set:")

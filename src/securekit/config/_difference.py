@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What differs between two versions of a document: clear values, and that secrets, recipients and patterns have changed."""
+"""What differs between two versions of a document: clear values, and that secrets, recipients and patterns have changed.
+
+What is a secret in one version is not shown where the other has it in clear text.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ class Difference:
         change: ``"added"``, ``"removed"`` or ``"changed"``.
         what: ``"value"`` (in clear text), ``"secret"``, ``"recipient"``, ``"pattern"`` or ``"environment"``.
         name: The path, the recipient, or the pattern.
-        before: Of a clear value, as text; empty if there was none, or if either version says that the path holds a secret.
+        before: Of a clear value, as text; empty if there was none, or if it is a secret.
         after: The same.
     """
 

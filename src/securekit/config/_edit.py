@@ -21,7 +21,7 @@ from ._block import ID_SIZE, MAX_KEYS, DataKey, MetadataBlock, Recipient, check_
 from ._path import Pattern, Patterns, format_path
 from ._token import DocumentKey, foreign
 from ._tree import Path, Scalar
-from ._value import encode_value
+from ._value import MAX_VALUE, encode_value
 from ._walk import Leaf, find, leaves, tokens
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Edit"]
 
-_MAX_VALUE = 1024 * 1024  # bytes of one value
 _KEY_SIZE = 32  # bytes
 
 _Copies = dict[tuple[str, str], bytes]
@@ -438,11 +437,11 @@ def _check_value(name: str, value: Scalar) -> None:
         fault = "is itself a ciphertext, which would reach the application as the secret: give the value in clear"
     else:
         try:
-            too_large = len(encode_value(value)) > _MAX_VALUE
+            too_large = len(encode_value(value)) > MAX_VALUE
         except ValueError as error:
             fault = str(error)
         else:
-            fault = f"has more than {_MAX_VALUE} bytes" if too_large else ""
+            fault = f"has more than {MAX_VALUE} bytes" if too_large else ""
     if fault:
         del value
         message = f"the value for {name} {fault}"

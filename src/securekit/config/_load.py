@@ -102,7 +102,7 @@ def load(
     if believed is None:
         _warn(document)
     else:
-        check_trust(document, believed)
+        check_trust(document, believed, remember=True)
     if not wrappers:
         message = (
             f"{document.name} is encrypted, and there is no identity: give the private key's file as identity, or set SECUREKIT_IDENTITY"

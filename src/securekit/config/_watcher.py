@@ -9,9 +9,11 @@ the configuration.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import signal
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -169,7 +171,7 @@ class Watch(Generic[T]):
 
 
 class Watcher(Watch[T]):
-    """An encrypted configuration that follows its file.
+    """An encrypted configuration that follows its file, and what its resolver has fetched: when the lease of that ends, it is read again.
 
     Example:
         ::
@@ -234,7 +236,16 @@ class Watcher(Watch[T]):
             values = load(path, environment=environment, **load_options)
             return values, values if into is None else validate(values, into)
 
-        super().__init__(read, lambda: file_stamp(path), name=os.fspath(path), interval=interval, on_change=on_change, on_error=on_error)
+        ended: float | None = None
+
+        def stamp() -> object:
+            nonlocal ended
+            until = getattr(load_options.get("resolver"), "fresh_until", math.inf)
+            if time.monotonic() >= until:
+                ended = until
+            return file_stamp(path), ended
+
+        super().__init__(read, stamp, name=os.fspath(path), interval=interval, on_change=on_change, on_error=on_error)
 
 
 def file_stamp(path: str | os.PathLike[str]) -> tuple[object, ...]:

@@ -234,3 +234,19 @@ def test_two_processes_remember_at_once(tmp_path: Path, state: HostState) -> Non
     assert [process.wait(60) for process in running] == [0, 0]
 
     assert len(state.seen(document.required.document).digests) == 80
+
+
+def test_one_process_goes_on_alone(state: HostState) -> None:
+    """Who holds the state's lock may take it again; another one waits until it is free."""
+    with state.alone(), state.alone():
+        command = ["flock", "--nonblock", str(state.folder), "true"]
+        assert subprocess.run(command, check=False).returncode == 1
+    assert subprocess.run(command, check=False).returncode == 0
+
+
+def test_a_state_that_cannot_be_locked(tmp_path: Path) -> None:
+    """Where no folder can be made, the message names the variable that names another one."""
+    (tmp_path / "file").write_text("")
+
+    with pytest.raises(ConfigError, match=r"cannot remember the document in .*SECUREKIT_STATE"), HostState(tmp_path / "file" / "x").alone():
+        pass

@@ -167,11 +167,17 @@ class Session:
         )
 
     def change(self, work: Callable[[Edit], None], *, dry_run: bool = False) -> Document:
-        """Read the document, change it, and write it; anew, on what is there then, if somebody else was faster."""
-        for _ in range(_TRIES - 1):
-            with suppress(ConflictError):
-                return self._change(work, dry_run=dry_run)
-        return self._change(work, dry_run=dry_run)
+        """Read the document, change it, and write it; anew, on what is there then, if somebody else was faster.
+
+        From the second try on, nobody else on this host writes meanwhile: the first one may have waited for a person to type.
+        """
+        with suppress(ConflictError):
+            return self._change(work, dry_run=dry_run)
+        with self.state.alone():
+            for _ in range(_TRIES - 2):
+                with suppress(ConflictError):
+                    return self._change(work, dry_run=dry_run)
+            return self._change(work, dry_run=dry_run)
 
     def _change(self, work: Callable[[Edit], None], *, dry_run: bool) -> Document:
         document = self.read()
@@ -224,9 +230,10 @@ class Session:
             check_policy(document, trust)
         if self._sign is not None:
             document = document.sign(self.signing_key(self._sign))
-        self.state.remember(document)  # first: if this process is killed in between, the next command still knows what it finds
-        on_write(document)
-        document.write(self.path, expected=before)
+        with self.state.alone():
+            self.state.remember(document)  # first: if this process is killed in between, the next command still knows what it finds
+            on_write(document)
+            document.write(self.path, expected=before)
         self._say(document)
         return document
 

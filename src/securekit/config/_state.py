@@ -10,12 +10,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
-from securekit._wire.atomic import write_atomic, write_new
+from securekit._wire.atomic import locked, write_atomic, write_new
 from securekit._wire.key_files import read_key_file
 from securekit.exceptions import ConfigError, ConflictError, KeyFileError
 
@@ -59,10 +60,11 @@ class HostState:
         folder: Where; made when it is first written to, of mode 0700.
     """
 
-    __slots__ = ("folder",)
+    __slots__ = ("_held", "folder")
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.folder = Path(folder)
+        self._held = False
 
     @classmethod
     def of_user(cls, environ: Mapping[str, str] | None = None) -> HostState:
@@ -123,8 +125,35 @@ class HostState:
             problem = "others change it all the time"
         except OSError as error:
             problem = str(error.strerror)
-        message = f"cannot remember the document in {path.parent}: {problem}; name another folder with {STATE_VARIABLE}"
-        raise ConfigError(message)
+        self._refuse(problem)
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Hold the lock of this state: of the processes that ask for it, only this one goes on. It may be held twice.
+
+        Raises:
+            securekit.exceptions.ConfigError: The folder cannot be made.
+            BlockingIOError: Somebody else holds it for longer than 30 seconds.
+        """
+        if self._held:
+            yield
+            return
+        try:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            descriptor = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            self._refuse(str(error.strerror))
+        try:
+            with locked(descriptor, self.folder):
+                self._held = True
+                yield
+        finally:
+            self._held = False
+            os.close(descriptor)
+
+    def _refuse(self, problem: str) -> NoReturn:
+        message = f"cannot remember the document in {self.folder}: {problem}; name another folder with {STATE_VARIABLE}"
+        raise ConfigError(message) from None
 
     def _path(self, document: bytes) -> Path:
         return self.folder / "documents" / f"{document.hex()}.json"

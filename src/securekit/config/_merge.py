@@ -94,6 +94,17 @@ def merge_into(edit: Edit, *, base: Document | None, ours: Document, theirs: Doc
 
 def _by_values(ours: Document, before: dict[Path, _Node], wanted: dict[Path, _Node]) -> str:
     """Return our side's text with the values of the merge."""
+    try:
+        accepted = _accepted(ours, _with_values(ours, before, wanted), wanted)
+    except FormatError:  # such as a value where a list stands
+        accepted = None
+    if accepted is None:
+        message = "the two sides changed the same lists or mappings"
+        raise ConfigError(message)
+    return accepted
+
+
+def _with_values(ours: Document, before: dict[Path, _Node], wanted: dict[Path, _Node]) -> str:
     document = ours.with_text(_bare(ours))
     for path in sorted(before.keys() - wanted.keys(), key=repr, reverse=True):
         document = document.with_text(document.source.remove(path))
@@ -108,12 +119,7 @@ def _by_values(ours: Document, before: dict[Path, _Node], wanted: dict[Path, _No
             changed[path] = node.value  # type: ignore[assignment]
         else:
             document = document.with_text(document.source.insert(path, node.value))  # type: ignore[arg-type]
-    text = document.source.replace(changed) if changed else document.source.text
-    accepted = _accepted(ours, text, wanted)
-    if accepted is None:
-        message = "the two sides changed the same lists or mappings"
-        raise ConfigError(message)
-    return accepted
+    return document.source.replace(changed) if changed else document.source.text
 
 
 def _accepted(ours: Document, text: str, wanted: dict[Path, _Node]) -> str | None:

@@ -76,6 +76,23 @@ def test_what_cannot_be_merged_by_values() -> None:
         merged(base, text("l: [1, 2, 3]\nm: 6"), text("l: {x: 1}\nm: 7"))
 
 
+def test_items_at_the_end_of_a_long_list_go() -> None:
+    """From the last one on, by their numbers, also where another conflict keeps the texts from being merged."""
+    items = "".join(f"- {number}\n" for number in range(12))
+    base = from_text(f"a: fake-1\nl:\n{items}m: 5\n", "yaml", "a")
+
+    def shorter(edit: Edit) -> None:
+        for number in range(11, 7, -1):
+            edit.unset(path(f"l[{number}]"))
+        edit.set(path("m"), 6, clear=True)
+
+    theirs = changed(base, shorter)
+    document, found = merged(base, changed(base, lambda edit: edit.set(path("m"), 7, clear=True)), theirs)
+
+    assert found.conflicts == ("m",)
+    assert document.open([host().private]).reveal()["l"] == list(range(8))
+
+
 def test_other_documents_and_environments() -> None:
     """Only versions of one document are merged; an ancestor that is another one is none."""
     one, two = from_text("a: fake-1\n", "yaml", "a"), from_text("a: fake-1\n", "yaml", "a")

@@ -106,7 +106,7 @@ def _by_values(ours: Document, before: dict[Path, _Node], wanted: dict[Path, _No
 
 def _with_values(ours: Document, before: dict[Path, _Node], wanted: dict[Path, _Node]) -> str:
     document = ours.with_text(_bare(ours))
-    for path in sorted(before.keys() - wanted.keys(), key=repr, reverse=True):
+    for path in sorted(before.keys() - wanted.keys(), key=_in_order, reverse=True):
         document = document.with_text(document.source.remove(path))
     changed: dict[Path, Scalar] = {}
     for path, node in wanted.items():
@@ -120,6 +120,11 @@ def _with_values(ours: Document, before: dict[Path, _Node], wanted: dict[Path, _
         else:
             document = document.with_text(document.source.insert(path, node.value))  # type: ignore[arg-type]
     return document.source.replace(changed) if changed else document.source.text
+
+
+def _in_order(path: Path) -> tuple[tuple[int, str], ...]:
+    """Return what sorts paths by their keys and, as numbers, their indices."""
+    return tuple((segment, "") if isinstance(segment, int) else (-1, segment) for segment in path)
 
 
 def _accepted(ours: Document, text: str, wanted: dict[Path, _Node]) -> str | None:

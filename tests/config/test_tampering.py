@@ -36,7 +36,7 @@ SMALL = {
 # a comment
 base: &base {port: 1, live: yes, key: one}
 web: {<<: *base, half: 0.5, day: 2026-11-25}
-list: [two, "three", ~, &anchor 'x', *anchor]
+list: [two, "three", ~, &other y, &anchor 'x', *anchor]
 raw: !!binary "AP8="
 """,
     "json": '{"base": {"port": 1, "on": true, "key": "one"},\n "list": ["two", "three", null, 0.5], "\\u00e9": {}}\n',
@@ -300,6 +300,8 @@ CHANGES = {
 |<<: *base|base: *base|
 |<<:|"<<":|
 |*anchor|x|
+|*anchor|*other|
+|*anchor|*base|
 |day: 2026-11-25|day: '2026-11-25'|
 |day: 2026-11-25|day: 2026-11-25T00:00:00|
 |!!binary ||
@@ -521,7 +523,7 @@ def test_data_keys_are_bound_to_their_place_with_a_good_tag_too(form: str) -> No
         (replace(old, copies=new.copies), replace(new, copies=old.copies)),  # of one another
         (replace(old, copies=old.copies[::-1]), replace(new, copies=new.copies[::-1])),  # of another recipient
         (old, replace(new, copies=(*new.copies[:1], new.copies[0]))),
-        (new, DataKey("00000000", 0, old.copies)),  # under another id
+        (old, new, DataKey("00000000", 0, old.copies)),  # under another id
     ]
 
     for changed in transplanted:

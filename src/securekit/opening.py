@@ -5,6 +5,7 @@
 store                    what it is
 =======================  =============================================================================================
 ``file:keys/``           `securekit.FileKeyStore` in that directory
+``vault:kv/keyrings``    `securekit.vault.KvKeyStore` in the engine mounted at ``kv``, below ``keyrings``
 ``memory:``              `securekit.MemoryKeyStore`
 =======================  =============================================================================================
 
@@ -18,10 +19,13 @@ wrapper                  what it is
 ``cert:ops.pem?key=K``   the same with the private key in file K, so that it opens, too; ``cert:?key=K`` only opens
 ``pkcs12:host.p12``      the same with certificate and private key from a PKCS#12 file
 ``pq:ops.pub``           `securekit.wrappers.PostQuantumWrapper`; ``?key=`` as with ``cert:``
+``vault:transit/app``    `securekit.vault.TransitWrapper`: the key ``app`` of the engine mounted at ``transit``
 =======================  =============================================================================================
 
-Options follow a question mark and are joined by ``&``. ``label=eu`` goes with the first two kinds, and ``ca=FILE`` (the
-authorities that are believed) and ``password_file=FILE`` (guarded like a key file) with certificates; a password that is
+Where Vault is, and who asks it, say its own variables: see `securekit.vault.VaultConnection.from_env`.
+
+Options follow a question mark and are joined by ``&``. ``label=eu`` goes with local, passphrase and Vault; ``ca=FILE`` (the
+authorities that are believed) and ``password_file=FILE`` (guarded like a key file) go with certificates. A password that is
 needed and not given so is asked for. No secret ever stands in a name.
 """
 
@@ -93,7 +97,13 @@ def open_store(
         from securekit.keyring import MemoryKeyStore
 
         return MemoryKeyStore(wrapper=wrappers, also_open=openers, **options)
-    message = f"{url!r} names no keystore: file:DIRECTORY or memory:"
+    if kind == "vault" and rest:
+        from securekit.vault import KvKeyStore, VaultConnection
+
+        mount, _, prefix = rest.partition("/")
+        vault = VaultConnection.from_env(variables)
+        return KvKeyStore(vault, mount=mount, prefix=prefix or "keyrings", wrapper=wrappers, also_open=openers, **options)
+    message = f"{url!r} names no keystore: file:DIRECTORY, vault:MOUNT/PREFIX or memory:"
     raise ValueError(message)
 
 
@@ -134,7 +144,13 @@ def open_wrapper(name: str, *, ask: AskPassphrase | None = None) -> KeyWrapper:
         from securekit.wrappers import PostQuantumWrapper
 
         return PostQuantumWrapper.from_files(public=target or None, key=options.get("key"))
-    message = f"{name!r} names no wrapper: local:FILE, passphrase:, passphrase:FILE, cert:FILE, pkcs12:FILE or pq:FILE"
+    if kind == "vault" and "/" in target:
+        _allow(name, options, {"label"})
+        from securekit.vault import TransitWrapper, VaultConnection
+
+        mount, _, key = target.rpartition("/")
+        return TransitWrapper(VaultConnection.from_env(), key, mount=mount, **options)
+    message = f"{name!r} names no wrapper: local:FILE, passphrase:, passphrase:FILE, cert:FILE, pkcs12:FILE, pq:FILE or vault:MOUNT/KEY"
     raise ValueError(message)
 
 

@@ -107,7 +107,7 @@ def _validated(given: object, adapter: TypeAdapter[T]) -> Secret[T]:
     if not isinstance(given, Secret | SecretStr | SecretBytes):
         raise PydanticCustomError(*kind)
     try:
-        return Secret(adapter.validate_python(given.reveal() if isinstance(given, Secret) else given.get_secret_value(), strict=False))
+        return Secret(adapter.validate_python(given.reveal() if isinstance(given, Secret) else given.get_secret_value()))
     except ValidationError as error:
         known = get_args(core_schema.ErrorType)
         found = {problem["type"] for problem in error.errors(include_url=False, include_context=False, include_input=False)}

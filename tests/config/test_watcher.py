@@ -176,8 +176,8 @@ def test_a_missing_file_keeps_the_last_good_one(path: Path) -> None:
     assert [type(error) for error in seen.errors] == [FileNotFoundError]
 
 
-def test_what_fails_for_a_while_is_tried_again() -> None:
-    """A failure that has nothing to do with the file, such as a key holder that cannot be reached, is retried at every look."""
+def test_what_fails_for_a_while_is_tried_again(caplog: pytest.LogCaptureFixture) -> None:
+    """A failure that is not the file's, such as a key holder out of reach, is retried at every look; foreign text is not logged."""
     answers: Iterator[int | OSError] = iter([1, OSError(CANARY), OSError(CANARY), 2])
     stamps = iter([0])
     errors: list[Exception] = []
@@ -192,6 +192,8 @@ def test_what_fails_for_a_while_is_tried_again() -> None:
         until(lambda: watch.current == 2)
 
     assert len(errors) == 1
+    assert "OSError" in caplog.text
+    assert CANARY not in caplog.text
 
 
 def test_the_first_reading_raises(path: Path) -> None:

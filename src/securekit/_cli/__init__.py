@@ -21,6 +21,7 @@ _COMMANDS = {
     "inspect": ("_inspect", "Say what a message is, without any secret."),
     "keys": ("_keys", "Make, rotate, list and retire keys."),
     "rewrap": ("_encryption", "Exchange the recipients of sealed files in place."),
+    "vault": ("_vault", "Check how this host reaches Vault or OpenBao, and what it may do there."),
 }
 
 

@@ -19,7 +19,7 @@ from securekit.exceptions import ConfigError, SecureKitError
 
 from ._config_private import private_folder
 from ._config_session import Session, document_file, with_writer
-from ._ui import handled, note, printable
+from ._ui import FAILED, handled, note, printable
 
 __all__ = ["edit"]
 
@@ -62,11 +62,11 @@ def edit(session: Session) -> None:
                 apply_view(editing, document, opened, edited)
                 session.save(editing, document)
             except SecureKitError as error:
-                note(f"securekit: error: {printable(str(error))}")
-                if not sys.stdin.isatty() or not click.confirm(
-                    "Edit again? Otherwise what you have written is gone.", default=True, err=True
-                ):
+                if not sys.stdin.isatty():
                     raise
+                note(f"securekit: error: {printable(str(error))}")
+                if not click.confirm("Edit again? Otherwise what you have written is gone.", default=True, err=True):
+                    sys.exit(FAILED)
             else:
                 return
 

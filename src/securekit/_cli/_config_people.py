@@ -148,13 +148,14 @@ def _rotate_all(directory: Path, *, dry_run: bool, options: dict[str, Any]) -> N
                 _rotate_one(path, dry_run=dry_run, options=options)
             except (SecureKitError, OSError) as error:
                 failed += 1
-                note(f"securekit: error: {printable(f'{path}: {error}')}")
+                text = str(error)
+                note(f"securekit: error: {printable(text if str(path) in text else f'{path}: {text}')}")
             else:
                 done.append(str(path.relative_to(directory)))
                 if not dry_run:
                     write_atomic(journal, json.dumps(done).encode())
             advance(1)
-    note(f"{len(files) - failed} documents rotated, {failed} failed")
+    note(f"{len(files) - failed} documents {'would be ' if dry_run else ''}rotated, {failed} failed")
     if failed:
         sys.exit(FAILED)
     journal.unlink(missing_ok=True)

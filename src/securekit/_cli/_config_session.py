@@ -116,8 +116,8 @@ class Session:
 
         document = self.read()
         if self.trust is not None:
-            known = self.state.seen(document.required.document).knows(document.source.text)
-            check_trust(document, self.trust, signed=not known)
+            known = self.state.seen(document.required.document).knows(document)
+            check_trust(document, self.trust, known=known)
         if not self.wrappers:
             document.required  # noqa: B018 - that it is not encrypted is said first
             message = f"{self.path} is read with a private key: --identity FILE, or SECUREKIT_IDENTITY"
@@ -158,17 +158,17 @@ class Session:
         if before is not None and document.to_bytes() == before.to_bytes() and not signing:
             note(f"{self.name}: nothing to change")
             return document
+        if self.trust is not None and before is not None and before.block is not None:
+            entry = self.trust.entry(before.block.document.hex())
+            entry.check_recipients(recipient.name for recipient in document.required.recipients)
         if dry_run:
             self._show(before, document)
             note(f"{self.name}: nothing was written")
             return document
         if self._sign is not None:
             document = document.sign(self.signing_key(self._sign))
+        self.state.remember(document)  # first: if this process is killed in between, the next command still knows what it finds
         document.write(self.path, expected=before)
-        block = document.required
-        self.state.remember(
-            block.document, text=document.source.text, format=document.format, recipients=[recipient.name for recipient in block.recipients]
-        )
         self._say(document)
         return document
 

@@ -19,6 +19,7 @@ from ._options import as_json
 from ._ui import handled, note, print_json, print_table, printable
 
 if TYPE_CHECKING:
+    from securekit.config import Document
     from securekit.config._tree import Scalar
 
 __all__ = ["decrypt", "encrypt", "get", "init", "list_values", "set_value", "text_of", "unset"]
@@ -103,7 +104,7 @@ def encrypt(session: Session, *, environment: str | None, recipients: tuple[str,
     finished = session.save(edit, document, dry_run=dry_run)
     left = sum(leaf.token is None for leaf in finished.leaves())
     note(f"{len(done)} values encrypted now, {left} are in clear text")
-    _warn_of_secrets(session)
+    _warn_of_secrets(finished)
 
 
 @click.command("set")
@@ -281,9 +282,9 @@ def text_of(value: Scalar) -> str:
             return value.isoformat()
 
 
-def _warn_of_secrets(session: Session) -> None:
+def _warn_of_secrets(document: Document) -> None:
     """Warn of values in clear text that look like secrets: a pattern that misses one is found now, and not in a leak."""
     from securekit.config._examine import suspicious
 
-    for leaf, what in suspicious(session.read()):
+    for leaf, what in suspicious(document):
         note(f"securekit: warning: {printable(format_path(leaf.path))}: {what}")

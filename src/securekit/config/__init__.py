@@ -61,4 +61,13 @@ def __getattr__(name: str) -> object:
         raise AttributeError(message)
     from importlib import import_module
 
-    return getattr(import_module(f".{_HOME[name]}", __name__), name)
+    try:
+        return getattr(import_module(f".{_HOME[name]}", __name__), name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not error.name.startswith("pydantic"):
+            raise
+        missing = error.name
+    from securekit.exceptions import ConfigError
+
+    message = f"{name} needs the package {missing}: install securekit-platform[pydantic]"
+    raise ConfigError(message)

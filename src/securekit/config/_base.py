@@ -26,24 +26,25 @@ def check_base(
 ) -> None:
     """Check that the document is what somebody who is believed has made.
 
-    That is: this host has verified or written this very text; or allowed signers have signed it; or, where there is no trust, its
-    integrity tag was verified with a private key (``opened``); or the caller has looked at the changes and adopts them.
+    That is: this host has verified or written this very version; or allowed signers have signed it; or, where there is no trust, its
+    integrity tag was verified with a private key (``opened``); or the caller has looked at the changes and adopts them. Unless it
+    is adopted, it is no older than the trust wants it.
 
     Raises:
         securekit.exceptions.ConfigError: None of these; or the trust does not allow its recipients, environment or generation.
     """
     block = document.required
-    if trust is not None:
-        check_trust(document, trust, signed=False)
-    if adopt or (state is not None and state.seen(block.document).knows(document.source.text)):
+    entry = None if trust is None else _check_policy(document, trust)
+    if adopt:
         return
-    if trust is not None:
+    known = state is not None and state.seen(block.document).knows(document)
+    if entry is not None:
         try:
-            check_signed(document, trust.entry(block.document.hex()))
+            _check_author(document, entry, known=known)
         except ConfigError as error:
             message = f"{document.name}: {error}; look at what has changed, and take it over with --adopt, or have its author sign it"
             raise ConfigError(message) from None
-    elif opened is None:
+    elif opened is None and not known:
         message = (
             f"{document.name} was last changed by somebody whom nothing here can verify: look at what has changed, and take it over with"
             " --adopt; or verify it with --identity, or by signatures (docs: trust.toml)"
@@ -51,20 +52,28 @@ def check_base(
         raise ConfigError(message)
 
 
-def check_trust(document: Document, trust: Trust, *, signed: bool = True) -> None:
-    """Check everything that trust says of a document: environment, recipients, least generation, and signatures if ``signed``.
+def check_trust(document: Document, trust: Trust, *, known: bool = False) -> None:
+    """Check everything that trust says of a document: environment, recipients, signatures unless it is ``known``, and generation.
 
     Raises:
         securekit.exceptions.ConfigError: Something is not as the trust wants it.
     """
+    _check_author(document, _check_policy(document, trust), known=known)
+
+
+def _check_author(document: Document, entry: DocumentTrust, *, known: bool) -> None:
+    if not known:
+        check_signed(document, entry)
+    entry.check_generation(document.required.generation)  # last: it remembers the highest, which nobody may forge
+
+
+def _check_policy(document: Document, trust: Trust) -> DocumentTrust:
     block = document.required
     entry = trust.entry(block.document.hex())
     if entry.environment is not None:
         document.check_environment(entry.environment)
     entry.check_recipients(recipient.name for recipient in block.recipients)
-    if signed:
-        check_signed(document, entry)
-        entry.check_generation(block.generation)  # last: it remembers the highest, which nobody may forge
+    return entry
 
 
 def check_signed(document: Document, entry: DocumentTrust) -> None:

@@ -274,7 +274,7 @@ class Document:
         """Write the document to a file: atomically, and only if the file is still what it was.
 
         Args:
-            path: The file. Its mode is kept; a new one is readable by all: it holds no secret in clear text.
+            path: The file. Its mode and owner are kept; a new one is readable by all: it holds no secret in clear text.
             expected: What the file held when it was read; None if there was no file.
 
         Raises:
@@ -390,7 +390,7 @@ def write_document(path: FilePath, data: bytes, *, expected: bytes | None) -> No
         if expected is None:
             write_new(path, data, mode=0o644)
         else:
-            write_atomic(path, data, mode=stat.S_IMODE(path.lstat().st_mode), expected=expected)
+            write_atomic(path, data, expected=expected, keep=path.lstat())
     except OSError as error:
         message = f"cannot write {path}: {error.strerror}; what was there before is intact"
         raise ConfigError(message) from None

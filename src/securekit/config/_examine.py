@@ -122,10 +122,10 @@ def _signatures(document: Document, trust: Trust | None, signers: Sequence[Signi
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            if trust is not None:
-                check_trust(document, trust, signed=not signers)
             if signers:
                 check_signed(document, _entry_of(document, signers))
+            if trust is not None:
+                check_trust(document, trust, known=bool(signers))
         except ConfigError as error:
             yield Finding(Severity.ERROR, str(error), "sign it with: securekit config sign; or correct the trust")
     for warning in caught:
@@ -168,7 +168,12 @@ def _values(document: Document) -> Iterator[Finding]:
         try:
             token = leaf.token
         except FormatError as error:
-            yield about(leaf, Severity.ERROR, str(error), "restore it, or set its value anew with: securekit config set")
+            yield about(
+                leaf,
+                Severity.ERROR,
+                str(error).removeprefix(f"{leaf.name}: "),
+                "restore it, or set its value anew with: securekit config set",
+            )
             continue
         protected = patterns.matches(leaf.path)
         if token is not None:

@@ -10,19 +10,24 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from securekit._wire.atomic import write_atomic
+from securekit._wire.atomic import write_atomic, write_new
 from securekit._wire.key_files import read_key_file
-from securekit.exceptions import ConfigError, KeyFileError
+from securekit.exceptions import ConfigError, ConflictError, KeyFileError
+
+if TYPE_CHECKING:
+    from ._document import Document
 
 __all__ = ["STATE_VARIABLE", "HostState", "Seen"]
 
 STATE_VARIABLE = "SECUREKIT_STATE"
 _MAX_DIGESTS = 256
 _MAX_SIZE = 8 * 1024 * 1024  # bytes of one document's entry
+_ATTEMPTS = 100  # of other processes that remember the same document at the same moment
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +37,8 @@ class Seen:
     Attributes:
         format: The format of ``text``.
         text: The last text that this host has verified or written; empty if there was none.
-        digests: SHA-256 of the texts that it has verified or written, in hexadecimal, the last ones: branches come and go.
+        digests: SHA-256 of what signatures cover of the versions that it has verified or written, in hexadecimal, the last ones:
+            branches come and go. Comments are not covered, and may change.
         recipients: The pairs ``wrapper:key_ref`` that were confirmed.
     """
 
@@ -41,9 +47,9 @@ class Seen:
     digests: tuple[str, ...] = ()
     recipients: frozenset[str] = field(default_factory=frozenset)
 
-    def knows(self, text: str) -> bool:
-        """Whether this host has verified or written ``text``, to the letter."""
-        return _digest(text) in self.digests
+    def knows(self, document: Document) -> bool:
+        """Whether this host has verified or written ``document``; perhaps with other comments."""
+        return _digest(document) in self.digests
 
 
 class HostState:
@@ -74,12 +80,17 @@ class HostState:
         Raises:
             securekit.exceptions.ConfigError: The entry is not guarded, or damaged; names the file.
         """
-        path = self._path(document)
+        return self._read(self._path(document))[1]
+
+    @staticmethod
+    def _read(path: Path) -> tuple[bytes | None, Seen]:
+        """Return an entry's bytes, None if there are none, and what they say."""
         if not path.exists():
-            return Seen()
+            return None, Seen()
         try:
-            entry = json.loads(read_key_file(path, max_size=_MAX_SIZE))
-            return Seen(
+            data = read_key_file(path, max_size=_MAX_SIZE)
+            entry = json.loads(data)
+            return data, Seen(
                 str(entry["format"]), str(entry["text"]), tuple(map(str, entry["digests"])), frozenset(map(str, entry["recipients"]))
             )
         except (ValueError, KeyError, TypeError, RecursionError):
@@ -88,31 +99,48 @@ class HostState:
             message = f"{error} (it remembers what this host has seen of a document)"
         raise ConfigError(message)
 
-    def remember(self, document: bytes, *, text: str, format: str, recipients: Iterable[tuple[str, str]]) -> None:  # noqa: A002 - the word
-        """Remember a document that was verified or written here, and that its recipients are known.
+    def remember(self, document: Document) -> None:
+        """Remember a document that was verified or is made here, and that its recipients are known.
 
         Raises:
             securekit.exceptions.ConfigError: The folder cannot be written to; names it.
         """
-        before = self.seen(document)
-        digest = _digest(text)
-        entry = {
-            "digests": [digest, *(old for old in before.digests if old != digest)][:_MAX_DIGESTS],
-            "format": format,
-            "recipients": sorted(before.recipients | {f"{name}:{reference}" for name, reference in recipients}),
-            "text": text,
-        }
-        path = self._path(document)
+        path = self._path(document.required.document)
+        digest = _digest(document)
+        recipients = {f"{recipient.wrapper}:{recipient.key_ref}" for recipient in document.required.recipients}
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            write_atomic(path, json.dumps(entry, ensure_ascii=False).encode())
+            for _ in range(_ATTEMPTS):
+                data, before = self._read(path)
+                entry = {
+                    "digests": [digest, *(old for old in before.digests if old != digest)][:_MAX_DIGESTS],
+                    "format": document.format,
+                    "recipients": sorted(before.recipients | recipients),
+                    "text": document.source.text,
+                }
+                if _replace(path, data, json.dumps(entry, ensure_ascii=False).encode()):
+                    return
+            problem = "others change it all the time"
         except OSError as error:
-            message = f"cannot remember the document in {path.parent}: {error.strerror}; name another folder with {STATE_VARIABLE}"
-            raise ConfigError(message) from None
+            problem = str(error.strerror)
+        message = f"cannot remember the document in {path.parent}: {problem}; name another folder with {STATE_VARIABLE}"
+        raise ConfigError(message)
 
     def _path(self, document: bytes) -> Path:
         return self.folder / "documents" / f"{document.hex()}.json"
 
 
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
+def _replace(path: Path, before: bytes | None, data: bytes) -> bool:
+    """Write an entry; False if another process was faster."""
+    try:
+        if before is None:
+            write_new(path, data)
+        else:
+            write_atomic(path, data, expected=before)
+    except (FileExistsError, ConflictError):
+        return False
+    return True
+
+
+def _digest(document: Document) -> str:
+    return hashlib.sha256(document.signed_bytes).hexdigest()

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
-from securekit.exceptions import ConfigError
+from securekit.exceptions import ConfigError, FormatError
 from securekit.secret import Secret
 
 from ._path import Patterns, encode_path, format_path
@@ -33,8 +33,25 @@ class Leaf:
 
     @property
     def token(self) -> Token | None:
-        """The token, if the value is encrypted."""
-        return parse_token(self.value) if isinstance(self.value, str) and is_token(self.value) else None
+        """The token, if the value is encrypted.
+
+        Raises:
+            securekit.exceptions.FormatError: It begins like a token, and is none.
+        """
+        return token_at(self.path, self.value) if isinstance(self.value, str) and is_token(self.value) else None
+
+
+def token_at(path: Path, text: str) -> Token:
+    """Return the parts of the token at ``path``.
+
+    Raises:
+        securekit.exceptions.FormatError: It is none; the message names the path.
+    """
+    try:
+        return parse_token(text)
+    except FormatError as error:
+        message = f"{format_path(path)}: {error}"
+    raise FormatError(message)
 
 
 def leaves(tree: Tree, path: Path = ()) -> Iterator[Leaf]:
@@ -140,7 +157,7 @@ class _Revealing:
         elif isinstance(node, Alias):
             place[key] = self._at(node)
         elif isinstance(node, str) and is_token(node):
-            token = parse_token(node)
+            token = token_at(path, node)
             place[key] = Secret(must_open(self._keys, token).open(path, token))
         else:
             protected = self._match(encoded)

@@ -9,16 +9,18 @@ the configuration.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import signal
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from types import FrameType
-from typing import Any, Generic, Self, TypeVar, cast
+from typing import Any, Generic, Self, TypeVar, overload
 
 from securekit.exceptions import SecureKitError
 
@@ -169,7 +171,7 @@ class Watch(Generic[T]):
 
 
 class Watcher(Watch[T]):
-    """An encrypted configuration that follows its file.
+    """An encrypted configuration that follows its file, and what its resolver has fetched: when the lease of that ends, it is read again.
 
     Example:
         ::
@@ -190,25 +192,60 @@ class Watcher(Watch[T]):
         securekit.exceptions.SecureKitError: The document is no good now: there is nothing to begin with.
     """
 
+    @overload
+    def __init__(
+        self: Watcher[Values],
+        path: str | os.PathLike[str],
+        *,
+        environment: str,
+        into: None = None,
+        interval: float = 5.0,
+        on_change: Callable[[Values, tuple[str, ...]], object] | None = None,
+        on_error: Callable[[Exception], object] | None = None,
+        **load_options: Any,  # noqa: ANN401 - what load takes
+    ) -> None: ...
+
+    @overload
     def __init__(
         self,
         path: str | os.PathLike[str],
         *,
         environment: str,
-        into: type[T] | None = None,
+        into: type[T],
         interval: float = 5.0,
         on_change: Callable[[T, tuple[str, ...]], object] | None = None,
         on_error: Callable[[Exception], object] | None = None,
         **load_options: Any,  # noqa: ANN401 - what load takes
+    ) -> None: ...
+
+    def __init__(
+        self: Watcher[Any],
+        path: str | os.PathLike[str],
+        *,
+        environment: str,
+        into: type[Any] | None = None,
+        interval: float = 5.0,
+        on_change: Callable[[Any, tuple[str, ...]], object] | None = None,
+        on_error: Callable[[Exception], object] | None = None,
+        **load_options: Any,
     ) -> None:
-        def read() -> tuple[Values, T]:
+        def read() -> tuple[Values, Any]:
             from securekit.config import load
             from securekit.config._settings import validate
 
             values = load(path, environment=environment, **load_options)
-            return values, cast("T", values) if into is None else validate(values, into)
+            return values, values if into is None else validate(values, into)
 
-        super().__init__(read, lambda: file_stamp(path), name=os.fspath(path), interval=interval, on_change=on_change, on_error=on_error)
+        ended: float | None = None
+
+        def stamp() -> object:
+            nonlocal ended
+            until = getattr(load_options.get("resolver"), "fresh_until", math.inf)
+            if time.monotonic() >= until:
+                ended = until
+            return file_stamp(path), ended
+
+        super().__init__(read, stamp, name=os.fspath(path), interval=interval, on_change=on_change, on_error=on_error)
 
 
 def file_stamp(path: str | os.PathLike[str]) -> tuple[object, ...]:

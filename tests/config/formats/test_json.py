@@ -212,7 +212,9 @@ def test_bounds_are_exact() -> None:
     deep = '{"a": ' + "[" * (MAX_DEPTH - 1) + "]" * (MAX_DEPTH - 1) + "}"
     long = '{"a": [' + "1," * (MAX_LEAVES - 2) + "1]}"
 
-    assert all(JsonSource(text).tree for text in (deep, long))
+    wide = '{"a": [' + "[]," * 100 + "{}]}"
+
+    assert all(JsonSource(text).tree for text in (deep, long, wide))
     refused(lambda: JsonSource(deep.replace("[]", "[[]]")))
     refused(lambda: JsonSource(long.replace("1", "1,1", 1)))
 

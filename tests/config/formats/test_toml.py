@@ -343,6 +343,7 @@ def test_what_is_no_toml_is_refused_with_its_line(text: str, message: str) -> No
     [
         "a = " + "[" * 65_000,
         "a = " + "[" * 100_000 + "]" * 100_000,
+        "a = " + "[" * 5_000 + "]" * 5_000,
         "a = " + "{a=" * 100_000,
         ".".join("a" * 100_000) + " = 1",
         "[" + ".".join("a" * 100_000) + "]",

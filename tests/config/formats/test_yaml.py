@@ -5,6 +5,7 @@ import json
 import random
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from typing import Any
 
@@ -484,6 +485,7 @@ REMOVED: list[tuple[str, Path, str]] = [
     ("a: {b: 1, c: 2, d: 3,}\n", ("a", "d"), "a: {b: 1, c: 2,}\n"),
     ("a: [ 1, ]\n", ("a", 0), "a: []\n"),
     ("a: &x [1]\nb: *x\n", ("b",), "a: &x [1]\n"),
+    ("a:\n  - &x 1\n  - *x\nb: 2\n", ("a",), "b: 2\n"),
     ("a: 1\n\nsecurekit: {}\n", ("a",), "\nsecurekit: {}\n"),
 ]
 
@@ -549,6 +551,7 @@ ENDS = [
     "---\na: 1\n...\n",
     '{\n  "a": 1\n}\n',
     "a: 1\n  ",
+    "  a: 1\n  b:\n  - 2\n",
     "--- # c\n",
 ]
 
@@ -639,6 +642,20 @@ def test_bounds_are_exact() -> None:
     refused(lambda: YamlSource("".join(f"k{n}: x\n" for n in range(MAX_LEAVES + 1))))
 
 
+def nested(depth: int, inside: str) -> str:
+    return "[" * depth + inside + "]" * depth
+
+
+@pytest.mark.parametrize("anchors", ["&x {40}", "&x [&y {39}]", "&y {38}\nc: &x [{1}*y]", "[{50}, &x [{39}, &y {1}]]"])
+def test_depth_counts_through_aliases(anchors: str) -> None:
+    """An alias counts as deep as what it stands for, so that nobody who follows aliases goes deeper than the bound."""
+    for number in (1, 38, 39, 40, 50):
+        anchors = anchors.replace(f"{{{number}}}*y", nested(number, "*y")).replace(f"{{{number}}}", nested(number, ""))
+
+    assert YamlSource(f"a: {anchors}\nb: {nested(MAX_DEPTH - 41, '*x')}\n").tree
+    assert "inside each other" in refused(lambda: YamlSource(f"a: {anchors}\nb: {nested(MAX_DEPTH - 40, '*x')}\n"))
+
+
 DENSE = [
     "a: [" + "1," * 32_000 + "]",
     "a: [" + "x," * 32_000 + "]",
@@ -695,6 +712,17 @@ def test_random_text_raises_only_our_error(text: str) -> None:
     agreed(text)
 
 
+def edit_at_random(source: YamlSource, pick: random.Random) -> None:
+    """Make an edit of each kind; it succeeds or is refused with our own error."""
+    path = pick.choice([path for path, _ in scalars(source.tree)])
+    with suppress(FormatError):
+        source.replace({path: pick.choice([TOKEN, "p\nq\n", " p\n\n", ""])})
+    with suppress(FormatError):
+        source.remove(path[: pick.randint(1, len(path))])
+    with suppress(FormatError):
+        source.insert((*path[: pick.randint(0, len(path))], "new", 0), TOKEN)
+
+
 def test_mutated_production_raises_only_our_error(count: Count) -> None:
     """A production file with characters changed, put in or left out is read as PyYAML reads it, or refused with our own error."""
     text = YamlSource(PRODUCTION).with_metadata(BLOCK)
@@ -706,7 +734,9 @@ def test_mutated_production_raises_only_our_error(count: Count) -> None:
         for _ in range(pick.randint(1, 3)):
             place = pick.randrange(len(mutant))
             mutant = mutant[:place] + pick.choice([*ALPHABET, "", "  ", "<<: ", "\n- "]) + mutant[place + pick.randint(0, 2) :]
-        accepted += agreed(mutant)
+        if agreed(mutant):
+            accepted += 1
+            edit_at_random(YamlSource(mutant), pick)
 
     assert 100 < accepted < 1400
     count("mutated YAML texts, read as PyYAML or refused", 1500)

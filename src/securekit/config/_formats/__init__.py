@@ -24,7 +24,7 @@ _READERS = {
 }
 FORMATS = tuple(_READERS)
 _SUFFIXES = {".yaml": "yaml", ".yml": "yaml", ".json": "json", ".toml": "toml", ".env": "env", ".ini": "ini", ".cfg": "ini", ".conf": "ini"}
-_PACKAGES = {"yaml", "tomlkit", "dotenv"}
+_PACKAGES = {"yaml", "dotenv"}
 
 
 def parse(text: str, format: str) -> Source:  # noqa: A002 - the word for it
@@ -38,7 +38,7 @@ def parse(text: str, format: str) -> Source:  # noqa: A002 - the word for it
     try:
         reader: type[Source] = getattr(import_module(f".{module}", __name__), name)
     except ModuleNotFoundError as error:
-        if error.name not in _PACKAGES:
+        if (error.name or "").partition(".")[0] not in _PACKAGES:
             raise
         message = f"reading {format} needs the package {error.name}: install securekit-platform[config]"
         raise ConfigError(message) from None

@@ -80,7 +80,7 @@ class DotenvSource:
             raise refused(self.line(path), f"{key} is there already")
         if not _NEW_KEY.fullmatch(key):
             raise refused(0, f"{key!r}: a new key of a .env file consists of letters, digits, '_', '.' and '-'")
-        entry = key + next((form for form in _forms(key, value) if _means(key + form, key, value)), "")
+        entry = key + _forms(key, value)[0]
         return self._checked(self._with_line(entry), put(self.tree, path, value))
 
     def remove(self, path: Path) -> str:
@@ -164,7 +164,7 @@ class DotenvSource:
 
 
 def _forms(key: str, value: Scalar) -> list[str]:
-    """Return what may stand behind the key for this value, the simplest form first."""
+    """Return what may stand behind the key for this value, the simplest form first; each reads back on a line of its own."""
     if value is None:
         return [""]
     if not isinstance(value, str):

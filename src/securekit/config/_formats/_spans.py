@@ -8,23 +8,21 @@ the edit is refused. So a splice may be simple: what it gets wrong is never writ
 from __future__ import annotations
 
 import json
-import math
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from functools import cached_property
 
-from securekit.config._tree import METADATA, Alias, MergeKey, Metadata, Path, Scalar, Tree
+from securekit.config._tree import METADATA, MergeKey, Metadata, Path, Scalar, Tree
 from securekit.exceptions import FormatError
 
-__all__ = ["Entry", "Node", "Root", "SpanSource", "Splice", "Unsuitable", "checked_metadata", "name", "refusal", "white_before"]
+from ._wanted import Root, aliases, same, with_values, without
+
+__all__ = ["Entry", "Node", "SpanSource", "Splice", "Unsuitable", "checked_metadata", "name", "refusal", "white_before"]
 
 Splice = tuple[int, int, str]
 """Start, end and what stands there instead."""
-
-Root = dict[str | MergeKey, Tree]
 
 
 class Unsuitable(Exception):  # noqa: N818 - not an error of ours: says only why, the caller adds where
@@ -79,7 +77,7 @@ class SpanSource(ABC):
             if node.kind != "scalar":
                 raise self._refusal(node, f"{name(path)} is {_A[node.kind]}, not a single value")
         attempts = (self._replaced(values, nodes, literal=literal) for literal in (True, False))
-        return self._proven(attempts, _with(self.tree, values), self.metadata, values)
+        return self._proven(attempts, with_values(self.tree, values), self.metadata, values)
 
     def insert(self, path: Path, value: Scalar) -> str:
         """Return the text with a new scalar, behind the other entries of its mapping or list."""
@@ -101,7 +99,7 @@ class SpanSource(ABC):
             if isinstance(segment, int) and segment != (0 if place else len(node.entries)):
                 raise self._refusal(node, f"{name(path[: depth + place + 1])} is not the next item of its list")
         attempts = (self._inserted(node, path, depth, value, literal=literal) for literal in (True, False))
-        return self._proven(attempts, _with(self.tree, {path: value}), self.metadata, [path])
+        return self._proven(attempts, with_values(self.tree, {path: value}), self.metadata, [path])
 
     def remove(self, path: Path) -> str:
         """Return the text without the entry at ``path``."""
@@ -109,10 +107,10 @@ class SpanSource(ABC):
             message = "the document itself cannot be removed"
             raise FormatError(message)
         node = self._node(path)
-        for alias in _aliases(self.tree):
+        for alias in aliases(self.tree, outside=path):
             if alias.anchor[: len(path)] == path:
                 raise self._refusal(node, f"{name(path)} has the anchor of an alias, which would be left alone")
-        return self._proven([self._removed(path)], _without(self.tree, path), self.metadata, [path])
+        return self._proven([self._removed(path)], without(self.tree, path), self.metadata, [path])
 
     def with_metadata(self, metadata: Metadata | None) -> str:
         """Return the text with this metadata block, or without one."""
@@ -266,7 +264,7 @@ class SpanSource(ABC):
                 again: SpanSource | None = type(self)(text)
             except FormatError:
                 again = None
-            if again is not None and _same(again.tree, wanted) and again.metadata == metadata:
+            if again is not None and same(again.tree, wanted) and again.metadata == metadata:
                 return text
         message = f"{', '.join(map(name, paths))}: the text would not read back as it was meant; make this change by hand"
         raise FormatError(message)
@@ -320,73 +318,3 @@ def _spliced(text: str, splices: Iterable[Splice]) -> str:
         parts += text[place:start], new
         place = end
     return "".join([*parts, text[place:]])
-
-
-def _same(one: Tree, other: Tree) -> bool:
-    """Tell whether two trees are equal with their types: 1, 1.0 and True differ, and not-a-number is itself."""
-    if type(one) is not type(other):
-        return False
-    if isinstance(one, dict) and isinstance(other, dict):
-        return len(one) == len(other) and all(key in other and _same(value, other[key]) for key, value in one.items())
-    if isinstance(one, list) and isinstance(other, list):
-        return len(one) == len(other) and all(map(_same, one, other))
-    if isinstance(one, float) and isinstance(other, float):
-        return repr(one) == repr(other) if one == other else math.isnan(one) and math.isnan(other)
-    if isinstance(one, datetime) and isinstance(other, datetime):
-        return one.replace(tzinfo=None) == other.replace(tzinfo=None) and one.utcoffset() == other.utcoffset()
-    return one == other
-
-
-def _with(tree: Root, values: Mapping[Path, Scalar]) -> Root:
-    """Return the tree with other scalars at these paths, whose missing parents are made."""
-    made: Root = {key: _copied(value) for key, value in tree.items()}
-    for path, value in values.items():
-        node: Tree = made
-        for place, segment in enumerate(path):
-            below: Tree = value if place == len(path) - 1 else [] if isinstance(path[place + 1], int) else {}
-            if isinstance(node, list) and isinstance(segment, int):
-                if segment == len(node):
-                    node.append(below)
-                elif place == len(path) - 1:
-                    node[segment] = value
-                node = node[segment]
-            elif isinstance(node, dict) and isinstance(segment, str):
-                if segment not in node or place == len(path) - 1:
-                    node[segment] = below
-                node = node[segment]
-    return made
-
-
-def _copied(tree: Tree) -> Tree:
-    if isinstance(tree, dict):
-        return {key: _copied(value) for key, value in tree.items()}
-    return list(map(_copied, tree)) if isinstance(tree, list) else tree
-
-
-def _without(tree: Tree, path: Path) -> Tree:
-    """Return the tree without ``path``; aliases of what stands behind a removed item of a list follow it."""
-    last = path[-1]
-
-    def moved(anchor: Path) -> Path:
-        place = anchor[len(path) - 1] if len(anchor) >= len(path) and anchor[: len(path) - 1] == path[:-1] else None
-        if isinstance(last, int) and isinstance(place, int) and place > last:
-            return (*path[:-1], place - 1, *anchor[len(path) :])
-        return anchor
-
-    def copy(node: Tree, here: Path | None) -> Tree:
-        if isinstance(node, dict):
-            below = [(key, value, None if here is None else (*here, key)) for key, value in node.items()]
-            return {key: copy(value, deeper) for key, value, deeper in below if deeper != path}  # type: ignore[arg-type]
-        if isinstance(node, list):
-            return [copy(item, (*here, place)) for place, item in enumerate(node) if (*here, place) != path]  # type: ignore[misc]
-        return Alias(moved(node.anchor)) if isinstance(node, Alias) else node
-
-    return copy(tree, ())
-
-
-def _aliases(node: Tree) -> Iterator[Alias]:
-    if isinstance(node, Alias):
-        yield node
-    elif isinstance(node, dict | list):
-        for child in node.values() if isinstance(node, dict) else node:
-            yield from _aliases(child)

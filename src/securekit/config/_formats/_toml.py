@@ -371,7 +371,7 @@ class TomlSource:
         comma = text[after] == ","
         start, end = self._lines(found.start, after + 1 if comma else found.end)
         beside = text[start : found.start] + text[after + 1 if comma else found.end : end].partition("#")[0]
-        if not beside.strip() and start > owner.value:
+        if not beside.strip():
             return start, end  # and in an array the comma above it may stay
         if comma:
             return found.start, _end(_SPACE, text, after + 1)

@@ -194,11 +194,12 @@ class YamlSource(SpanSource):
                 lines.append(f"  {written}: {quoted(value)}")
             else:
                 lines += [f"  {written}:" if value else f"  {written}: []", *(f"    - {quoted(item)}" for item in value)]
-        block = self._newline.join(lines)
+        margin = " " * self._column((METADATA,))
+        block = (self._newline + margin).join(lines)
         entry = self._nodes.entries.get(METADATA)
         if entry is not None:
             return [(entry.start, self._line_end(end_of(self.text, entry.value)), block)]
-        return [self._at_end(block, self._newline * gap)]
+        return [self._at_end(margin + block, self._newline * gap)]
 
     def _without_block(self, *, gap: bool) -> list[Splice]:
         if self._nodes.brackets:

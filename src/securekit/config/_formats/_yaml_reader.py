@@ -29,7 +29,8 @@ from yaml.events import (
 from securekit.config._tree import MAX_DEPTH, MAX_LEAVES, MERGE, METADATA, Alias, MergeKey, Metadata, Path, Scalar, Tree
 from securekit.exceptions import FormatError
 
-from ._spans import Root, checked_metadata, refusal
+from ._spans import checked_metadata, refusal
+from ._wanted import Root
 from ._yaml_values import FIRST, KNOWN_TAGS, PREFIX, UNREADABLE, constructed, plain
 
 __all__ = ["Reader"]

@@ -1,0 +1,247 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A KEK in Vault's Transit engine: it never leaves Vault, which wraps and unwraps with it."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from securekit.exceptions import DecryptionError, FormatError, SecureKitError, WrapperError
+from securekit.secret import Secretive
+from securekit.wrappers import WrappedKey
+from securekit.wrappers._protocol import PACKAGE_SIZE, check_recipient, labelled, open_package, seal_package
+
+from ._failure import Outcome, VaultFailureError
+
+if TYPE_CHECKING:
+    from securekit.wrappers import Binding
+
+    from ._connection import VaultConnection
+
+__all__ = ["TransitWrapper"]
+
+T = TypeVar("T")
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+_MOUNT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*")
+# Vault's own form; 12 bytes of nonce and 16 of tag around the package.
+_CIPHERTEXT = re.compile(rb"vault:v([1-9][0-9]{0,8}):([A-Za-z0-9+/]+={0,2})")
+_SIZE = PACKAGE_SIZE + 12 + 16  # bytes in a ciphertext's base64
+_FIRST_BATCH = 250  # items; OpenBao 2.7 refuses JSON with more than about 500 texts
+_TOO_MANY = ("too large", "too many", "complexity", "exceeded maximum", "entity too large")
+_WRONG = ("message authentication failed", "invalid ciphertext", "could not decode", "version is too new", "cipher:")
+_TOO_OLD = "too old"
+
+
+class TransitWrapper(Secretive):
+    """Wraps keys under a key of Vault's Transit engine.
+
+    The token needs ``update`` on ``transit/encrypt/KEY`` and ``transit/decrypt/KEY`` and ``read`` on ``transit/keys/KEY``; with
+    ``create`` on the first, Vault would make a key that is not there, so that the key is read before anything is wrapped.
+
+    Args:
+        vault: The connection.
+        key: The name of the Transit key; not derived, so that what it wraps can be rewrapped.
+        mount: Where the engine is mounted.
+        label: Tells this key from one of the same name in another cluster, such as ``"eu"``: 1 to 32 of ``a-z``, ``0-9``, ``-``.
+
+    Raises:
+        ValueError: A name has another form.
+    """
+
+    __slots__ = ("_batch", "_key", "_mount", "_vault", "key_ref", "name")
+
+    name: str
+    key_ref: str
+    outsiders_can_wrap = False
+
+    def __init__(self, vault: VaultConnection, key: str, *, mount: str = "transit", label: str = "") -> None:
+        if not _NAME.fullmatch(key) or not _MOUNT.fullmatch(mount):
+            message = f"a Transit key and its mount are named by letters, digits, '_', '-' and '.', not {key!r} in {mount!r}"
+            raise ValueError(message)
+        self._vault = vault
+        self._key = key
+        self._mount = mount
+        self._batch = _FIRST_BATCH
+        self.name = "vault-transit"
+        self.key_ref = labelled(label, f"{mount}/{key}")
+
+    def opens(self, wrapped: WrappedKey) -> bool:
+        """Whether ``wrapped`` names this key."""
+        return wrapped.recipient == (self.name, self.key_ref)
+
+    def wrap(self, key: bytes, binding: Binding) -> WrappedKey:
+        """Wrap a 32-byte ``key``: ``vault:v<version>:<base64>``.
+
+        Raises:
+            securekit.exceptions.WrapperUnavailableError: Vault cannot be reached now, or is sealed.
+            securekit.exceptions.WrapperDeniedError: Vault said no.
+            securekit.exceptions.WrapperError: There is no such key, or it is of another kind.
+        """
+        return self.wrap_many([(key, binding)])[0]
+
+    def unwrap(self, wrapped: WrappedKey, binding: Binding) -> bytes:
+        """Return the 32-byte key.
+
+        Raises:
+            securekit.exceptions.DecryptionError: It was not wrapped here for ``binding``.
+            securekit.exceptions.FormatError: It is not of the form that Transit gives.
+            securekit.exceptions.WrapperUnavailableError: Vault cannot be reached now, or is sealed.
+            securekit.exceptions.WrapperDeniedError: Vault said no.
+            securekit.exceptions.WrapperError: There is no such key; or it was wrapped under a version that the key's
+                ``min_decryption_version`` excludes.
+        """
+        return self.unwrap_many([(wrapped, binding)])[0]
+
+    def wrap_many(self, items: Iterable[tuple[bytes, Binding]]) -> list[WrappedKey]:
+        """Wrap each ``(key, binding)``, in as few calls as the server allows. Errors as `wrap`."""
+        packages = [base64.b64encode(seal_package(key, binding)).decode() for key, binding in items]
+        if not packages:
+            return []
+        self.check()
+        results = self._batched("encrypt", [{"plaintext": package} for package in packages])
+        return [self._wrapped(result) for result in results]
+
+    def unwrap_many(self, items: Iterable[tuple[WrappedKey, Binding]]) -> list[bytes]:
+        """Unwrap each ``(wrapped, binding)``, in as few calls as the server allows. Errors as `unwrap`; one bad item fails all."""
+        pairs = list(items)
+        results = self._batched("decrypt", [{"ciphertext": self._checked(wrapped)} for wrapped, _ in pairs])
+        return [_open(result.get("plaintext"), binding) for result, (_, binding) in zip(results, pairs, strict=True)]
+
+    def rewrap_many(self, items: Iterable[WrappedKey]) -> list[WrappedKey]:
+        """Wrap each anew under the key's latest version, inside of Vault: no key comes here. Errors as `unwrap`."""
+        return [self._wrapped(result) for result in self._batched("rewrap", [{"ciphertext": self._checked(wrapped)} for wrapped in items])]
+
+    def version_of(self, wrapped: WrappedKey) -> int:
+        """Return the version of the Transit key that ``wrapped`` was wrapped under.
+
+        Raises:
+            securekit.exceptions.FormatError: It is not of the form that Transit gives.
+        """
+        return _version(wrapped.ciphertext)
+
+    def latest_version(self) -> int:
+        """Return the version that wraps now. Errors as `wrap`."""
+        return int(self.check()["latest_version"])
+
+    def check(self) -> dict[str, Any]:
+        """Return what Vault says of the key, if it is one that can wrap.
+
+        Raises:
+            securekit.exceptions.WrapperError: There is no such key, or it is of another kind. Errors as `wrap`.
+        """
+        answer = self._call("keys", lambda client: client.secrets.transit.read_key(name=self._key, mount_point=self._mount))
+        facts = answer.get("data") if isinstance(answer, dict) else None
+        if not isinstance(facts, dict) or not isinstance(facts.get("latest_version"), int):
+            message = f"Vault's answer about the key {self._mount}/{self._key} is malformed"
+            raise WrapperError(message)
+        if not facts.get("supports_encryption", True) or facts.get("derived"):
+            message = f"the Transit key {self._mount}/{self._key} is derived, or does not encrypt: make one of type aes256-gcm96"
+            raise WrapperError(message)
+        return facts
+
+    async def awrap(self, key: bytes, binding: Binding) -> WrappedKey:
+        """Do `wrap` in a worker thread. Cancelled, the thread goes on for at most the deadline, and its result is dropped."""
+        import asyncio  # which takes long to import
+
+        return await asyncio.to_thread(self.wrap, key, binding)
+
+    async def aunwrap(self, wrapped: WrappedKey, binding: Binding) -> bytes:
+        """Do `unwrap` in a worker thread. Cancelled, the thread goes on for at most the deadline, and its result is dropped."""
+        import asyncio  # which takes long to import
+
+        return await asyncio.to_thread(self.unwrap, wrapped, binding)
+
+    def __repr__(self) -> str:
+        """Name the key and where it is."""
+        return f"<TransitWrapper {self.key_ref} at {self._vault.address}>"
+
+    def _batched(self, verb: str, items: Sequence[dict[str, str]]) -> list[dict[str, Any]]:
+        """Send items in as large batches as the server takes, and return one result per item."""
+        results: list[dict[str, Any]] = []
+        while len(results) < len(items):
+            batch = items[len(results) : len(results) + self._batch]
+            try:
+                results += self._send(verb, batch)
+            except VaultFailureError as failure:
+                if len(batch) > 1 and failure.outcome is Outcome.REFUSED and failure.says(*_TOO_MANY):
+                    self._batch = max(1, len(batch) // 2)
+                    continue
+                raise self._said(failure).with_traceback(None) from None
+        return results
+
+    def _send(self, verb: str, batch: Sequence[dict[str, str]]) -> list[dict[str, Any]]:
+        url = f"/v1/{self._mount}/{verb}/{self._key}"
+        try:
+            answer = self._vault.call(
+                f"transit/{verb}", self.key_ref, lambda client: client.adapter.post(url=url, json={"batch_input": batch})
+            )
+        except VaultFailureError as failure:
+            # One bad item makes the whole answer a refusal, which has the results of the others in it.
+            answer = failure.body if failure.outcome is Outcome.REFUSED else None
+            if not isinstance(answer, dict) or not isinstance(answer.get("data"), dict):
+                raise
+        data = answer.get("data") if isinstance(answer, dict) else None
+        results = data.get("batch_results") if isinstance(data, dict) else None
+        if not isinstance(results, list) or len(results) != len(batch) or not all(isinstance(result, dict) for result in results):
+            raise VaultFailureError(Outcome.UNAVAILABLE, f"Vault's answer to {verb} is malformed: it has not one result per item")
+        for result in results:
+            if result.get("error"):
+                raise VaultFailureError(Outcome.REFUSED, "Vault refused an item", reasons=(str(result["error"])[:512],))
+        return cast("list[dict[str, Any]]", results)
+
+    def _call(self, verb: str, work: Callable[[Any], T]) -> T:
+        try:
+            return self._vault.call(f"transit/{verb}", self.key_ref, work)
+        except VaultFailureError as failure:
+            error = self._said(failure)
+        raise error
+
+    def _said(self, failure: VaultFailureError) -> SecureKitError:
+        """Return a failure in our words; wrong key and changed bytes are the one opaque error."""
+        if failure.outcome is Outcome.REFUSED and failure.says(_TOO_OLD):
+            message = (
+                f"it was wrapped under a version of {self._mount}/{self._key} that min_decryption_version excludes: lower that,"
+                " rewrap, and raise it again"
+            )
+            return WrapperError(message)
+        if failure.outcome is Outcome.MISSING or failure.says("encryption key not found", "no handler for route"):
+            message = f"there is no Transit key {self._key} at {self._mount}/: make it with: bao write -f {self._mount}/keys/{self._key}"
+            return WrapperError(message)
+        if failure.outcome is Outcome.REFUSED and failure.says(*_WRONG):
+            return DecryptionError()
+        return failure.as_wrapper_error()
+
+    def _checked(self, wrapped: WrappedKey) -> str:
+        check_recipient(wrapped, self, size=len(wrapped.ciphertext))
+        _version(wrapped.ciphertext)
+        return wrapped.ciphertext.decode("ascii")
+
+    def _wrapped(self, result: dict[str, Any]) -> WrappedKey:
+        text = str(result.get("ciphertext")).encode()
+        try:
+            version = _version(text)
+        except FormatError:
+            message = "Vault's answer is malformed: it is no ciphertext of Transit"
+            raise WrapperError(message) from None
+        return WrappedKey(self.name, self.key_ref, text, {"version": str(version)})
+
+
+def _version(ciphertext: bytes) -> int:
+    found = _CIPHERTEXT.fullmatch(ciphertext) if len(ciphertext) <= 4 * _SIZE else None
+    if found is not None and len(base64.b64decode(found[2] + b"==")) == _SIZE:
+        return int(found[1])
+    message = "a key wrapped by 'vault-transit' is of the form vault:v1:… around 65 bytes"
+    raise FormatError(message)
+
+
+def _open(plaintext: object, binding: Binding) -> bytes:
+    try:
+        package = base64.b64decode(str(plaintext), validate=True)
+    except (binascii.Error, ValueError):
+        package = b""
+    finally:
+        del plaintext
+    return open_package(package, binding)

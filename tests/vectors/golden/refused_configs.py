@@ -432,6 +432,7 @@ def recipients() -> Scenarios:
         "four-fields": ("with four fields", f"local {reference} - -"),
         "two-spaces": ("with two spaces", mine.replace(" - -", "  - -")),
         "no-subject": ("with an empty subject", f"local {reference} - - "),
+        "subject-space": ("with a space behind its subject", f"local {reference} - - a "),
         "wrapper-upper-case": ("with a wrapper in capitals", mine.replace("local", "Local")),
         "wrapper-long": ("with a wrapper's name of 65 characters", mine.replace("local", "l" * 65)),
         "fingerprint-upper-case": ("with a fingerprint in capitals", f"local {reference} {'AB' * 32} - -"),

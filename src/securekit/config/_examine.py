@@ -148,7 +148,7 @@ def _entry_of(document: Document, signers: Sequence[SigningCertificate]) -> Docu
 
 
 def _patterns(document: Document) -> Iterator[Finding]:
-    paths = [leaf.path for leaf in document.leaves()]
+    paths = [path for path, _ in document.places()]
     for pattern in document.required.patterns.unmatched(paths):
         yield Finding(
             Severity.ERROR,
@@ -158,7 +158,7 @@ def _patterns(document: Document) -> Iterator[Finding]:
 
 
 def _values(document: Document) -> Iterator[Finding]:
-    patterns = document.required.patterns
+    covered = document.covered(document.required.patterns)
     ids = {key.id for key in document.required.keys}
 
     def about(leaf: Leaf, severity: Severity, what: str, repair: str) -> Finding:
@@ -175,7 +175,7 @@ def _values(document: Document) -> Iterator[Finding]:
                 "restore it, or set its value anew with: securekit config set",
             )
             continue
-        protected = patterns.matches(leaf.path)
+        protected = leaf.path in covered
         if token is not None:
             if token.key_id not in ids:
                 yield about(leaf, Severity.ERROR, "it is encrypted under a data key that is not there", "set its value anew")
@@ -195,8 +195,8 @@ def _values(document: Document) -> Iterator[Finding]:
 
 def suspicious(document: Document) -> list[tuple[Leaf, str]]:
     """Return the values in clear text that look like secrets, each with the reason."""
-    patterns = document.required.patterns
-    clear = [leaf for leaf in document.leaves() if leaf.token is None and not patterns.matches(leaf.path)]
+    covered = document.covered(document.required.patterns)
+    clear = [leaf for leaf in document.leaves() if leaf.token is None and leaf.path not in covered]
     return [(leaf, found[1]) for leaf in clear if (found := _suspicion(leaf)) is not None]
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ._state import HostState
     from ._trust import DocumentTrust, Trust
 
-__all__ = ["check_base", "check_moved", "check_trust", "unseen_recipients"]
+__all__ = ["check_base", "check_confirmed", "check_moved", "check_policy", "check_signed", "check_trust", "unseen_recipients"]
 
 
 def check_base(
@@ -40,7 +40,7 @@ def check_base(
         securekit.exceptions.ConfigError: None of these; or the trust does not allow its recipients, environment or generation.
     """
     block = document.required
-    entry = None if trust is None else _check_policy(document, trust, leaving)
+    entry = None if trust is None else check_policy(document, trust, leaving)
     if adopt:
         return
     known = state is not None and state.seen(block.document).knows(document)
@@ -67,7 +67,7 @@ def check_trust(document: Document, trust: Trust, *, known: bool = False, rememb
     Raises:
         securekit.exceptions.ConfigError: Something is not as the trust wants it.
     """
-    _check_author(document, _check_policy(document, trust), known=known, remember=remember)
+    _check_author(document, check_policy(document, trust), known=known, remember=remember)
 
 
 def _check_author(document: Document, entry: DocumentTrust, *, known: bool, remember: bool = False) -> None:
@@ -76,7 +76,12 @@ def _check_author(document: Document, entry: DocumentTrust, *, known: bool, reme
     entry.check_generation(document.required.generation, remember=remember)  # last: it remembers the highest, which nobody may forge
 
 
-def _check_policy(document: Document, trust: Trust, leaving: Collection[tuple[str, str]] = ()) -> DocumentTrust:
+def check_policy(document: Document, trust: Trust, leaving: Collection[tuple[str, str]] = ()) -> DocumentTrust:
+    """Check what trust says of a document whoever wrote it, its environment and recipients, and return what it says.
+
+    Raises:
+        securekit.exceptions.ConfigError: Something is not as the trust wants it.
+    """
     block = document.required
     entry = trust.entry(block.document.hex())
     if entry.environment is not None:

@@ -110,8 +110,7 @@ def load(
         raise ConfigError(message)
     values = _open(document, wrappers).reveal()
     mounts = believed.entry(document.required.document.hex()).mounts if believed is not None else ()
-    if "vault:" in document.source.text:
-        resolve(values, resolver, signed=believed is not None, mounts=mounts)
+    resolve(values, resolver, signed=believed is not None, mounts=mounts)
     if into is None:
         return values
     from ._settings import validate

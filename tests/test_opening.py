@@ -82,7 +82,9 @@ def test_a_passphrase_that_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None
 )
 def test_names_of_another_form(name: str) -> None:
     """What names no wrapper is repeated with the forms that do."""
-    with pytest.raises(ValueError, match=r"names no wrapper: local:FILE, passphrase:, passphrase:FILE, cert:FILE, pkcs12:FILE or pq:FILE"):
+    with pytest.raises(
+        ValueError, match=r"names no wrapper: local:FILE, passphrase:, passphrase:FILE, cert:FILE, pkcs12:FILE, pq:FILE or vault:MOUNT/KEY"
+    ):
         open_wrapper(name)
 
 
@@ -222,5 +224,5 @@ def test_no_kek_is_named(environ: dict[str, str]) -> None:
 )
 def test_urls_of_another_form(url: str, kek: Path) -> None:
     """What names no keystore is repeated with the forms that do."""
-    with pytest.raises(ValueError, match=r"names no keystore: file:DIRECTORY or memory:"):
+    with pytest.raises(ValueError, match=r"names no keystore: file:DIRECTORY, vault:MOUNT/PREFIX or memory:"):
         open_store(url, wrap=f"local:{kek}")

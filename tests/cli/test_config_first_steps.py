@@ -93,3 +93,53 @@ def test_an_edit_that_is_given_up_is_told_once(desk: Console) -> None:
 
     assert (terminal.end(), terminal.text.count(b"securekit: error: ")) == (1, 1)
     assert desk.read("app.yaml") == before
+
+
+def test_only_what_starts_is_remembered(desk: Console) -> None:
+    """A state keeps the generation that a program has started with, and none that somebody has looked at, checked or edited.
+
+    Otherwise root's look at a draft would stop the service with the version that is deployed.
+    """
+    desk.ok("identity", "new", "--type", "ed25519", "--key", "anna.key", "--cert", "anna.pem", "--name", "Anna")
+    desk.ok(*ENCRYPT, "--sign", "anna.key")
+    desk.write("trust.toml", desk.ok("config", "trust", "app.yaml", "--signer", "anna.pem", "--state", "generation").out)
+    host = ("--identity", "host.key")
+
+    desk.ok("config", "doctor", "app.yaml", *host)
+    desk.ok("config", "verify", "app.yaml", "--trust", "trust.toml")
+    desk.ok("config", "get", "app.yaml", "db.password", *host)
+    desk.ok("config", "set", "app.yaml", "db.host", "--stdin", "--clear", *host, "--sign", "anna.key", stdin="db2.example")
+    assert "generation" not in desk.names()
+
+    assert desk.process("config", "exec", "app.yaml", *host, "--", "true").code == 0
+    assert b'"generation": 2' in desk.read("generation")
+
+
+def test_no_program_starts_with_what_is_not_signed(desk: Console) -> None:
+    """`exec` asks for the signatures that the trust wants, also of what was written on this machine, which `get` shows."""
+    desk.ok("identity", "new", "--type", "ed25519", "--key", "anna.key", "--cert", "anna.pem", "--name", "Anna")
+    desk.ok(*ENCRYPT)
+    desk.write("trust.toml", desk.ok("config", "trust", "app.yaml", "--signer", "anna.pem").out)
+
+    desk.ok("config", "get", "app.yaml", "db.password", "--identity", "host.key")
+    done = desk.process("config", "exec", "app.yaml", "--identity", "host.key", "--", "true")
+
+    assert done.code == 1
+    assert "is not signed: let CN=Anna sign it" in done.err
+
+
+def test_whom_the_trust_does_not_allow_any_more_can_be_removed(desk: Console) -> None:
+    """The trust may come first: who was taken out of it is then removed from the document, as its message says."""
+    desk.ok("identity", "new", "--type", "ed25519", "--key", "anna.key", "--cert", "anna.pem", "--name", "Anna")
+    desk.ok("identity", "new", "--key", "host2.key", "--cert", "host2.pem", "--name", "web2.example")
+    desk.ok(*ENCRYPT, "--recipient", "host2.pem", "--sign", "anna.key")
+    trust = desk.ok("config", "trust", "app.yaml", "--signer", "anna.pem").out
+    (gone,) = [one["fingerprint"] for one in desk.ok("config", "recipients", "list", "app.yaml", "--json").json if "web2" in one["subject"]]
+    desk.write("trust.toml", trust.replace(f'  "x509-hpke-p256:{gone}",\n', ""))
+    host = ("--identity", "host.key")
+    assert "does not allow: remove them" in desk("config", "get", "app.yaml", "db.password", *host).err
+
+    done = desk.ok("config", "recipients", "remove", "app.yaml", "host2.pem", *host, "--sign", "anna.key")
+
+    assert done.out == "db.password\n"
+    assert desk.ok("config", "get", "app.yaml", "db.password", *host).out == "fake-secret\n"

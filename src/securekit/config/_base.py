@@ -18,23 +18,29 @@ if TYPE_CHECKING:
     from ._state import HostState
     from ._trust import DocumentTrust, Trust
 
-__all__ = ["check_base", "check_moved", "check_trust", "unseen_recipients"]
+__all__ = ["check_base", "check_confirmed", "check_moved", "check_policy", "check_signed", "check_trust", "unseen_recipients"]
 
 
 def check_base(
-    document: Document, *, opened: OpenDocument | None, trust: Trust | None, state: HostState | None, adopt: bool = False
+    document: Document,
+    *,
+    opened: OpenDocument | None,
+    trust: Trust | None,
+    state: HostState | None,
+    adopt: bool = False,
+    leaving: Collection[tuple[str, str]] = (),
 ) -> None:
     """Check that the document is what somebody who is believed has made.
 
     That is: this host has verified or written this very version; or allowed signers have signed it; or, where there is no trust, its
     integrity tag was verified with a private key (``opened``); or the caller has looked at the changes and adopts them. Unless it
-    is adopted, it is no older than the trust wants it.
+    is adopted, it is no older than the trust wants it. Recipients that are ``leaving`` need not be allowed any more.
 
     Raises:
         securekit.exceptions.ConfigError: None of these; or the trust does not allow its recipients, environment or generation.
     """
     block = document.required
-    entry = None if trust is None else _check_policy(document, trust)
+    entry = None if trust is None else check_policy(document, trust, leaving)
     if adopt:
         return
     known = state is not None and state.seen(block.document).knows(document)
@@ -52,27 +58,35 @@ def check_base(
         raise ConfigError(message)
 
 
-def check_trust(document: Document, trust: Trust, *, known: bool = False) -> None:
+def check_trust(document: Document, trust: Trust, *, known: bool = False, remember: bool = False) -> None:
     """Check everything that trust says of a document: environment, recipients, signatures unless it is ``known``, and generation.
+
+    What an application starts with is kept as the highest generation seen (``remember``). What people look at or edit is not: it
+    is perhaps never deployed, and root's file in the service's place would stop the service.
 
     Raises:
         securekit.exceptions.ConfigError: Something is not as the trust wants it.
     """
-    _check_author(document, _check_policy(document, trust), known=known)
+    _check_author(document, check_policy(document, trust), known=known, remember=remember)
 
 
-def _check_author(document: Document, entry: DocumentTrust, *, known: bool) -> None:
+def _check_author(document: Document, entry: DocumentTrust, *, known: bool, remember: bool = False) -> None:
     if not known:
         check_signed(document, entry)
-    entry.check_generation(document.required.generation)  # last: it remembers the highest, which nobody may forge
+    entry.check_generation(document.required.generation, remember=remember)  # last: it remembers the highest, which nobody may forge
 
 
-def _check_policy(document: Document, trust: Trust) -> DocumentTrust:
+def check_policy(document: Document, trust: Trust, leaving: Collection[tuple[str, str]] = ()) -> DocumentTrust:
+    """Check what trust says of a document whoever wrote it, its environment and recipients, and return what it says.
+
+    Raises:
+        securekit.exceptions.ConfigError: Something is not as the trust wants it.
+    """
     block = document.required
     entry = trust.entry(block.document.hex())
     if entry.environment is not None:
         document.check_environment(entry.environment)
-    entry.check_recipients(recipient.name for recipient in block.recipients)
+    entry.check_recipients(recipient.name for recipient in block.recipients if recipient.name not in leaving)
     return entry
 
 

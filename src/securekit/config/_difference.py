@@ -46,28 +46,28 @@ class Difference:
 def differences(old: Document | None, new: Document) -> list[Difference]:
     """Return what ``new`` has that ``old`` has not, and the other way round. Secrets are compared as ciphertexts."""
     before, after = _things(old), _things(new)
-    secret = _secrets(old) | _secrets(new)
+    hidden = _secrets(old) | _secrets(new)
     found: list[Difference] = []
     for key in dict.fromkeys((*before, *after)):
         if key in before and key in after and before[key] == after[key]:
             continue
         (what, name), change = key, "changed" if key in before and key in after else "added" if key in after else "removed"
-        clear = what == "value" and name not in secret
+        clear = what == "value" and name not in hidden
         shown = [repr(things[key]) if clear and key in things else "" for things in (before, after)]
         found.append(Difference(change, what, name, *shown))
     return found
 
 
+def _secrets(document: Document | None) -> set[str]:
+    """Return the paths of what is encrypted, or must be."""
+    if document is None or document.block is None:
+        return set()
+    patterns = document.required.patterns
+    return {leaf.name for leaf in document.leaves() if leaf.token is not None or patterns.matches(leaf.path)}
+
+
 def _things(document: Document | None) -> Mapping[tuple[str, str], Hashable]:
     return dict(_each(document)) if document is not None else {}
-
-
-def _secrets(document: Document | None) -> set[str]:
-    """Return the paths of what is encrypted, or has to be."""
-    if document is None:
-        return set()
-    secret = {leaf.name for leaf in document.leaves() if leaf.token is not None}
-    return secret | {leaf.name for leaf in document.clear_secrets()} if document.block is not None else secret
 
 
 def _each(document: Document) -> Iterator[tuple[tuple[str, str], Hashable]]:

@@ -207,6 +207,7 @@ class Document:
         state: HostState | None = None,
         confirmed: Collection[str] = (),
         adopt: bool = False,
+        leaving: Collection[tuple[str, str]] = (),
         clock: Callable[[], float] = time.time,
     ) -> Edit:
         """Begin an editing session on this encrypted document, if it may be built upon.
@@ -218,6 +219,7 @@ class Document:
             state: What this host has seen.
             confirmed: References of recipients that the caller has compared with their owners.
             adopt: The caller has looked at the changes of an unverified document, and takes them over.
+            leaving: Names of recipients that are removed at once, as by `Edit.remove_recipient`: the trust need not allow them any more.
             clock: Seconds since 1970, for tests.
 
         Raises:
@@ -229,9 +231,13 @@ class Document:
         from ._edit import Edit
 
         opened = self.open_if_recipient(wrappers, adopt=adopt)
-        check_base(self, opened=opened, trust=trust, state=state, adopt=adopt)
-        check_confirmed(unseen_recipients(self, trust=trust, state=state), confirmed)
-        return Edit(self, self.required, writers=self.writers(wrappers, clock=clock), opened=opened, adopt=adopt, clock=clock)
+        check_base(self, opened=opened, trust=trust, state=state, adopt=adopt, leaving=leaving)
+        unseen = [one for one in unseen_recipients(self, trust=trust, state=state) if one.name not in leaving]
+        check_confirmed(unseen, confirmed)
+        edit = Edit(self, self.required, writers=self.writers(wrappers, clock=clock), opened=opened, adopt=adopt, clock=clock)
+        for name in leaving:
+            edit.remove_recipient(name)
+        return edit
 
     def writers(self, wrappers: Sequence[KeyWrapper], *, clock: Callable[[], float] = time.time) -> list[KeyWrapper]:
         """Return what wraps to each recipient: its public key from the metadata, or one of ``wrappers``.

@@ -102,7 +102,7 @@ def load(
     if believed is None:
         _warn(document)
     else:
-        check_trust(document, believed)
+        check_trust(document, believed, remember=True)
     if not wrappers:
         message = (
             f"{document.name} is encrypted, and there is no identity: give the private key's file as identity, or set SECUREKIT_IDENTITY"
@@ -110,8 +110,7 @@ def load(
         raise ConfigError(message)
     values = _open(document, wrappers).reveal()
     mounts = believed.entry(document.required.document.hex()).mounts if believed is not None else ()
-    if "vault:" in document.source.text:
-        resolve(values, resolver, signed=believed is not None, mounts=mounts)
+    resolve(values, resolver, signed=believed is not None, mounts=mounts)
     if into is None:
         return values
     from ._settings import validate

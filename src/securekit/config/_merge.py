@@ -9,7 +9,7 @@ made anew, under a fresh data key, and is never signed: whoever signs has looked
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path as FilePath
 from tempfile import TemporaryDirectory
@@ -23,9 +23,11 @@ from ._tree import MERGE, Alias, Path, Scalar, Tree
 from ._value import TYPES, type_name
 
 if TYPE_CHECKING:
+    from securekit.wrappers import KeyWrapper
+
     from ._document import Document
 
-__all__ = ["merge_into"]
+__all__ = ["Merged", "merge_into"]
 
 T = TypeVar("T")
 _EMPTY = {dict: "an empty mapping", list: "an empty list"}
@@ -39,14 +41,35 @@ class _Node:
     value: object
 
 
-def merge_into(edit: Edit, *, base: Document | None, ours: Document, theirs: Document) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """What has to be looked at after a merge.
+
+    Attributes:
+        conflicts: The paths that both sides have changed, differently: our value is kept there.
+        exposed: The paths of secrets that a recipient could read whom one side has removed.
+    """
+
+    conflicts: tuple[str, ...]
+    exposed: tuple[str, ...]
+
+
+def merge_into(edit: Edit, *, base: Document | None, ours: Document, theirs: Document, wrappers: Sequence[KeyWrapper] = ()) -> Merged:
     """Merge what ``theirs`` has changed since ``base`` into ``edit``, an editing session on ``ours``.
 
-    Returns:
-        The paths that both sides have changed, differently: our value is kept there.
+    Values, patterns and recipients are merged. A recipient that one side has added takes a reader, if the other side has written
+    under keys of its own since.
+
+    Args:
+        edit: The session.
+        base: The common ancestor; None if there is none.
+        ours: What the session was begun on.
+        theirs: The other version.
+        wrappers: What wraps to recipients that are no public keys.
 
     Raises:
-        securekit.exceptions.ConfigError: They are not versions of one document; or both sides changed the same mappings or lists.
+        securekit.exceptions.ConfigError: They are not versions of one document; or both sides changed the same mappings or lists;
+            or nobody could read the result.
     """
     mine, other = ours.required, theirs.required
     if (mine.document, mine.environment) != (other.document, other.environment):
@@ -57,11 +80,16 @@ def merge_into(edit: Edit, *, base: Document | None, ours: Document, theirs: Doc
     nodes = [_nodes(before), _nodes(ours), _nodes(theirs)]
     merged_text, clean = _merge_texts(*texts)
     wanted, conflicts = _merge_nodes(*nodes)
-    old_patterns = () if before is None else before.required.encrypt
-    patterns = _merge_sets(old_patterns, mine.encrypt, other.encrypt)
+    blocks = [None if before is None else before.required, mine, other]
+    patterns = _merge_sets(*(() if block is None else block.encrypt for block in blocks))
+    names = _merge_sets(*([] if block is None else [one.name for one in block.recipients] for block in blocks))
+    if not names:
+        message = "one side has removed the recipients that the other has kept, so that nobody could read the merge"
+        raise ConfigError(message)
+    known = {(one.name, one.key_ref): one for side in (theirs, ours) for one in side.writers(wrappers)}
     text = _accepted(ours, merged_text, wanted) if clean and not conflicts else None
-    edit.carry(other, text if text is not None else _by_values(ours, nodes[1], wanted), patterns)
-    return [format_path(path) for path in conflicts]
+    edit.carry(other, text if text is not None else _by_values(ours, nodes[1], wanted), patterns, [known[name] for name in names])
+    return Merged(tuple(format_path(path) for path in conflicts), edit.readable_by(known.keys() - set(names)))
 
 
 def _by_values(ours: Document, before: dict[Path, _Node], wanted: dict[Path, _Node]) -> str:

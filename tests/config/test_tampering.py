@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -185,6 +186,28 @@ def test_what_is_put_behind_or_before_is_refused_or_changes_nothing(form: str, c
     ]
 
     try_each([part for more in added for part in (data + more, more + data)], small(form), count, "extensions")
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_no_mix_of_two_versions_is_a_document(form: str, count: Count) -> None:
+    """What lies between commas and line ends of an older version, any range of it, in the place of newer is refused, or is one of both."""
+    document = small(form)
+    edit = document.edit(wrappers=[WRAPPER], confirmed=[document.required.recipients[0].key_ref], clock=clock())
+    edit.set(next(iter(leaf_tokens(document))), "a new one")
+    versions = [document.to_bytes(), edit.finish().to_bytes()]
+    both = [outcome(data, form) for data in versions]
+    old, new = (re.split(rb"(?<=[\n,])", data) for data in versions)
+    cuts = [
+        (begin, end, shift) for begin in range(len(new)) for end in range(begin + 1, len(new) + 1) for shift in (0, len(new) - len(old))
+    ]
+    mixed = {b"".join([*new[:begin], *old[max(0, begin - shift) : max(0, end - shift)], *new[end:]]) for begin, end, shift in cuts} - set(
+        versions
+    )
+
+    refused = [isinstance(found, Exception) for data in mixed if (found := outcome(data, form)) not in both]
+    assert all(refused)
+    assert len(refused) > 100
+    count("mixed versions of documents refused", len(refused))
 
 
 # What somebody does who knows a data key: the tag is made anew.

@@ -505,7 +505,7 @@ def test_install_git_twice_writes_once(desk: Desk, repository: Repository) -> No
     assert attributes.read_text() == before
     desk.ok("install-git", "config/*.conf", "--attributes", "other")
     assert (desk.folder / "other").read_text() == "config/*.conf diff=securekit merge=securekit\n"
-    assert repository.git("config", "merge.securekit.driver") == "securekit config merge %O %A %B %P\n"
+    assert repository.git("config", "merge.securekit.driver") == "securekit config merge -- %O %A %B %P\n"
 
 
 def test_attributes_without_a_last_line_end(desk: Desk, repository: Repository) -> None:
@@ -525,7 +525,7 @@ def test_install_git_outside_of_a_repository(desk: Desk, monkeypatch: pytest.Mon
     desk.refused("git config failed", "install-git")
     desk.ok("install-git", "--global", "*.yaml")
 
-    assert "textconv = securekit config diff --textconv" in (desk.folder / ".gitconfig").read_text()
+    assert "textconv = securekit config diff --textconv --" in (desk.folder / ".gitconfig").read_text()
 
 
 def _adopting(desk: Desk, file: str) -> tuple[str, ...]:

@@ -393,6 +393,17 @@ def test_two_branches_without_an_ancestor(desk: Desk) -> None:
     assert (desk.value("one.yaml", "b"), desk.value("one.yaml", "c")) == (4, 3)
 
 
+def test_recipients_without_an_ancestor(desk: Desk) -> None:
+    """Nothing says whether a recipient of one side was removed on the other: nobody is given back what was taken from them."""
+    desk.short("a: fake-1\nb: 2\n", "a", name="one.yaml", recipients=("host.pem", "mallory.pem"))
+    (desk.folder / "two.yaml").write_bytes(desk.console.read("one.yaml"))
+    desk.ok("recipients", "remove", "two.yaml", "mallory.pem", "--identity", "host.key")
+    desk.console.write("base.yaml", "")
+
+    for sides in (("one.yaml", "two.yaml"), ("two.yaml", "one.yaml")):
+        desk.refused("no common ancestor says who was removed", "merge", "base.yaml", *sides, "--identity", "host.key")
+
+
 @pytest.mark.parametrize(
     ("ours", "theirs", "said"),
     [

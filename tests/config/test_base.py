@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -132,6 +133,19 @@ def test_a_recipient_that_was_slipped_in_is_not_written_to(state: HostState) -> 
 
 
 # ------------------------------------------------------------------------------------------------ the state
+
+
+def test_a_branch_brings_its_trust_along(state: HostState) -> None:
+    """A repository's trust allows recipients of a document that is new to this host; later only a trust of the host's own adds some."""
+    document = sealed("yaml")
+    edit = reader(document)
+    edit.add_recipient(host(9).public)
+    branch = edit.finish()
+    theirs = replace(trust_in(branch, author()), guarded=False)
+    assert not unseen_recipients(branch, trust=theirs, state=state)
+    state.remember(document)
+    assert [one.name for one in unseen_recipients(branch, trust=theirs, state=state)] == [host(9).name]
+    assert not unseen_recipients(branch, trust=replace(theirs, guarded=True), state=state)
 
 
 def test_state_remembers_versions_and_recipients(state: HostState) -> None:

@@ -120,10 +120,16 @@ def check_signed(document: Document, entry: DocumentTrust) -> None:
 
 
 def unseen_recipients(document: Document, *, trust: Trust | None, state: HostState | None) -> tuple[Recipient, ...]:
-    """Return the recipients that neither the trust allows nor this host has confirmed: nobody wraps to them unasked."""
+    """Return the recipients that neither the trust allows nor this host has confirmed: nobody wraps to them unasked.
+
+    What a repository's trust allows is taken over when this host first meets the document. Later it counts no more: a branch that
+    nobody has reviewed may have changed both.
+    """
     block = document.required
-    known: Collection[str] = state.seen(block.document).recipients if state is not None else ()
-    allowed = trust.entry(block.document.hex()).recipients if trust is not None else frozenset()
+    seen = state.seen(block.document) if state is not None else None
+    known: Collection[str] = seen.recipients if seen is not None else ()
+    believed = trust if trust is not None and (trust.guarded or not known) else None
+    allowed = believed.entry(block.document.hex()).recipients if believed is not None else frozenset()
     return tuple(
         recipient
         for recipient in block.recipients

@@ -207,6 +207,16 @@ def test_unguarded_state_is_refused(state: HostState) -> None:
         state.seen(sealed("yaml").required.document)
 
 
+def test_state_that_is_a_link_to_nothing(state: HostState) -> None:
+    """It is not as if nothing were there."""
+    state.remember(sealed("yaml"))
+    (entry,) = (state.folder / "documents").iterdir()
+    entry.unlink()
+    entry.symlink_to("nowhere")
+    with pytest.raises(ConfigError, match=f"the key file {entry} .*remembers what this host has seen"):
+        state.remember(sealed("yaml"))
+
+
 def test_state_that_cannot_be_written(tmp_path: Path) -> None:
     """The message names the folder, and the variable that names another one."""
     (tmp_path / "file").write_text("")

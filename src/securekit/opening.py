@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from securekit.keyring import KeyStore, StoreOptions
     from securekit.wrappers import KeyWrapper
 
-__all__ = ["STORE_VARIABLE", "WRAP_VARIABLE", "kind_of", "open_store", "open_wrapper"]
+__all__ = ["STORE_VARIABLE", "WRAP_VARIABLE", "file_of", "kind_of", "open_store", "open_wrapper"]
 
 STORE_VARIABLE = "SECUREKIT_STORE"
 WRAP_VARIABLE = "SECUREKIT_WRAP"
@@ -152,6 +152,14 @@ def open_wrapper(name: str, *, ask: AskPassphrase | None = None) -> KeyWrapper:
         return TransitWrapper(VaultConnection.from_env(), key, mount=mount, **options)
     message = f"{name!r} names no wrapper: local:FILE, passphrase:, passphrase:FILE, cert:FILE, pkcs12:FILE, pq:FILE or vault:MOUNT/KEY"
     raise ValueError(message)
+
+
+def file_of(name: str) -> Path | None:
+    """Return the file with the secret that ``name``, a wrapper's as `open_wrapper` takes it, opens with; None if it is in no file."""
+    kind, _, rest = name.partition(":")
+    target, _, query = rest.partition("?")
+    file = _options(name, query).get("key") if kind in {"cert", "pq"} else target if kind in {"local", "passphrase", "pkcs12"} else None
+    return Path(file) if file else None
 
 
 def kind_of(name: str, *, opens: bool) -> str:

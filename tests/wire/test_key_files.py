@@ -569,7 +569,7 @@ def test_a_file_that_is_replaced_while_it_is_read(base: Path) -> None:
 
     def replace() -> None:
         while not stop.is_set():
-            os.replace(_key(base / "next"), path)
+            _key(base / "next").replace(path)
 
     writer = threading.Thread(target=replace)
     writer.start()

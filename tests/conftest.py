@@ -8,10 +8,13 @@ from collections import Counter
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+if TYPE_CHECKING:
+    from tests.openbao import OpenBao
 
 _left_out = pytest.StashKey[int]()
 _counts = pytest.StashKey[Counter[str]]()
@@ -42,6 +45,15 @@ def count(request: pytest.FixtureRequest) -> Count:
         counts[what] += number
 
     return add
+
+
+@pytest.fixture(scope="session")
+def bao() -> Iterator[OpenBao]:
+    """A real server of Vault's API that tests share: none of them seals or kills it."""
+    from tests.openbao import running
+
+    with running() as server:
+        yield server
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -22,16 +22,19 @@ _POLL = 0.05  # seconds
 
 
 class OpenBao:
-    """One server, over TLS if it is given a certificate; ``durable`` if it has its data on disk, which takes longer to begin with."""
+    """One server, over TLS if it is given a certificate; ``durable`` if it has its data on disk, which takes longer to begin with.
 
-    def __init__(self, folder: Path, *, tls: tuple[Path, Path] | None = None, durable: bool = False) -> None:
+    ``listener`` is what its configuration says of requests besides.
+    """
+
+    def __init__(self, folder: Path, *, tls: tuple[Path, Path] | None = None, durable: bool = False, listener: str = "") -> None:
         self.folder = folder
         self.port = _free_port()
         self.tls = tls
         self.root_token = ""
         self._key = ""
         self._process: subprocess.Popen[bytes] | None = None
-        listener = f'address = "127.0.0.1:{self.port}"\n  ' + (
+        listener = f'{listener}\n  address = "127.0.0.1:{self.port}"\n  ' + (
             "tls_disable = true" if tls is None else f'tls_cert_file = "{tls[0]}"\n  tls_key_file = "{tls[1]}"'
         )
         (folder / "data").mkdir()
@@ -91,10 +94,10 @@ class OpenBao:
 
 
 @contextmanager
-def started(*, tls: tuple[Path, Path] | None = None, durable: bool = False) -> Iterator[OpenBao]:
+def started(*, tls: tuple[Path, Path] | None = None, durable: bool = False, listener: str = "") -> Iterator[OpenBao]:
     """Give a server that is unsealed, and has no engines yet."""
     with TemporaryDirectory() as folder:
-        server = OpenBao(Path(folder), tls=tls, durable=durable)
+        server = OpenBao(Path(folder), tls=tls, durable=durable, listener=listener)
         try:
             server.start()
             server.initialize()
@@ -104,9 +107,9 @@ def started(*, tls: tuple[Path, Path] | None = None, durable: bool = False) -> I
 
 
 @contextmanager
-def running(*, tls: tuple[Path, Path] | None = None, durable: bool = False) -> Iterator[OpenBao]:
+def running(*, tls: tuple[Path, Path] | None = None, durable: bool = False, listener: str = "") -> Iterator[OpenBao]:
     """Give a server with a Transit engine at ``transit``, a key ``app`` in it, and a key-value engine at ``kv``."""
-    with started(tls=tls, durable=durable) as server:
+    with started(tls=tls, durable=durable, listener=listener) as server:
         server.request("POST", "sys/mounts/transit", {"type": "transit"})
         server.request("POST", "sys/mounts/kv", {"type": "kv", "options": {"version": "2"}})
         server.request("POST", "transit/keys/app", {"type": "aes256-gcm96"})

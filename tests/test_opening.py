@@ -12,6 +12,7 @@ import pytest
 from securekit.exceptions import KeyFileError, KeyNotFoundError
 from securekit.keyring import FileKeyStore, MemoryKeyStore
 from securekit.opening import STORE_VARIABLE, WRAP_VARIABLE, open_store, open_wrapper
+from securekit.vault import KvKeyStore, TransitWrapper
 from securekit.wrappers import LocalWrapper, PassphraseWrapper
 
 PASSPHRASE = "correct horse battery staple"
@@ -226,3 +227,32 @@ def test_urls_of_another_form(url: str, kek: Path) -> None:
     """What names no keystore is repeated with the forms that do."""
     with pytest.raises(ValueError, match=r"names no keystore: file:DIRECTORY, vault:MOUNT/PREFIX or memory:"):
         open_store(url, wrap=f"local:{kek}")
+
+
+# --------------------------------------------------------------------------------------------------- Vault
+
+VAULT = {"VAULT_ADDR": "https://vault.example:8200", "VAULT_TOKEN": "t"}
+
+
+def test_a_store_in_vault_shares_its_connection() -> None:
+    """``vault:`` names are of the given environment, and a store and its wrappers are one client: one login, one cooldown."""
+    store = open_store("vault:kv/keyrings/eu", wrap=["vault:transit/app?label=eu"], also_open="vault:team/transit/old", environ=VAULT)
+    wrapper, old = store._source.openers("eu")
+    assert isinstance(store, KvKeyStore)
+    assert isinstance(wrapper, TransitWrapper)
+    assert isinstance(old, TransitWrapper)
+    assert (wrapper.key_ref, old.key_ref) == ("eu:transit/app", "team/transit/old")
+    assert repr(wrapper) == "<TransitWrapper eu:transit/app at https://vault.example:8200>"
+    assert store._storage._vault is wrapper._vault is old._vault  # type: ignore[attr-defined]
+    assert open_wrapper("vault:transit/app", environ=VAULT).key_ref == "transit/app"
+
+
+@pytest.mark.parametrize(
+    "name", ["vault:", "vault:app", "vault:transit/", "vault:/app", "vault:transit/a b", "vault:../app", "vault:t/app?x=1"]
+)
+def test_names_in_vault_of_another_form(name: str) -> None:
+    """A key has a mount and a name, neither of which leads elsewhere."""
+    with pytest.raises(ValueError, match=r"names no wrapper|are named by letters|unknown option"):
+        open_wrapper(name, environ=VAULT)
+    with pytest.raises(ValueError, match=r"names joined by|names no keystore"):
+        open_store("vault:../keyrings" if "?" in name else "vault:", wrap=LocalWrapper(bytes(32)), environ=VAULT)

@@ -33,16 +33,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 from urllib.parse import parse_qsl, quote
 
 if TYPE_CHECKING:
     from securekit.keyring import KeyStore, StoreOptions
+    from securekit.vault import VaultConnection
     from securekit.wrappers import KeyWrapper
 
-__all__ = ["STORE_VARIABLE", "WRAP_VARIABLE", "kind_of", "open_store", "open_wrapper"]
+__all__ = ["STORE_VARIABLE", "WRAP_VARIABLE", "file_of", "kind_of", "open_store", "open_wrapper"]
 
 STORE_VARIABLE = "SECUREKIT_STORE"
 WRAP_VARIABLE = "SECUREKIT_WRAP"
@@ -83,12 +84,13 @@ def open_store(
         message = f"which keystore? Give a name such as file:keys/, or set {STORE_VARIABLE}"
         raise ValueError(message)
     names = wrap if wrap is not None else variables.get(WRAP_VARIABLE, "").split()
-    wrappers = _open_wrappers(names, ask)
+    vault = _connection(variables)
+    wrappers = _open_wrappers(names, ask, vault)
     if not wrappers:
         message = f"which KEK? Give a name such as local:root.key, or set {WRAP_VARIABLE}"
         raise ValueError(message)
     kind, _, rest = url.partition(":")
-    openers = _open_wrappers(also_open, ask)
+    openers = _open_wrappers(also_open, ask, vault)
     if kind == "file" and rest:
         from securekit.keyring import FileKeyStore
 
@@ -98,22 +100,30 @@ def open_store(
 
         return MemoryKeyStore(wrapper=wrappers, also_open=openers, **options)
     if kind == "vault" and rest:
-        from securekit.vault import KvKeyStore, VaultConnection
+        from securekit.vault import KvKeyStore
 
         mount, _, prefix = rest.partition("/")
-        vault = VaultConnection.from_env(variables)
-        return KvKeyStore(vault, mount=mount, prefix=prefix or "keyrings", wrapper=wrappers, also_open=openers, **options)
+        return KvKeyStore(vault(), mount=mount, prefix=prefix or "keyrings", wrapper=wrappers, also_open=openers, **options)
     message = f"{url!r} names no keystore: file:DIRECTORY, vault:MOUNT/PREFIX or memory:"
     raise ValueError(message)
 
 
-def open_wrapper(name: str, *, ask: AskPassphrase | None = None) -> KeyWrapper:
+def open_wrapper(name: str, *, ask: AskPassphrase | None = None, environ: Mapping[str, str] | None = None) -> KeyWrapper:
     """Return the wrapper that ``name`` names, for example ``local:root.key?label=eu``.
+
+    Args:
+        name: As in the table above.
+        ask: Asks for a passphrase; the terminal's prompt if None.
+        environ: Instead of ``os.environ``, for where Vault is.
 
     Raises:
         ValueError: ``name`` has another form.
         securekit.exceptions.KeyFileError: A key file is missing or not guarded.
     """
+    return _open_wrapper(name, ask, _connection(os.environ if environ is None else environ))
+
+
+def _open_wrapper(name: str, ask: AskPassphrase | None, vault: Callable[[], VaultConnection]) -> KeyWrapper:
     kind, colon, rest = name.partition(":")
     target, _, query = rest.partition("?")
     options = _options(name, query)
@@ -146,12 +156,20 @@ def open_wrapper(name: str, *, ask: AskPassphrase | None = None) -> KeyWrapper:
         return PostQuantumWrapper.from_files(public=target or None, key=options.get("key"))
     if kind == "vault" and "/" in target:
         _allow(name, options, {"label"})
-        from securekit.vault import TransitWrapper, VaultConnection
+        from securekit.vault import TransitWrapper
 
         mount, _, key = target.rpartition("/")
-        return TransitWrapper(VaultConnection.from_env(), key, mount=mount, **options)
+        return TransitWrapper(vault(), key, mount=mount, **options)
     message = f"{name!r} names no wrapper: local:FILE, passphrase:, passphrase:FILE, cert:FILE, pkcs12:FILE, pq:FILE or vault:MOUNT/KEY"
     raise ValueError(message)
+
+
+def file_of(name: str) -> Path | None:
+    """Return the file with the secret that ``name``, a wrapper's as `open_wrapper` takes it, opens with; None if it is in no file."""
+    kind, _, rest = name.partition(":")
+    target, _, query = rest.partition("?")
+    file = _options(name, query).get("key") if kind in {"cert", "pq"} else target if kind in {"local", "passphrase", "pkcs12"} else None
+    return Path(file) if file else None
 
 
 def kind_of(name: str, *, opens: bool) -> str:
@@ -193,9 +211,23 @@ def kind_of(name: str, *, opens: bool) -> str:
     raise ValueError(message)
 
 
-def _open_wrappers(names: str | KeyWrapper | Sequence[str | KeyWrapper], ask: AskPassphrase | None) -> tuple[KeyWrapper, ...]:
+def _connection(variables: Mapping[str, str]) -> Callable[[], VaultConnection]:
+    """Return what makes the one connection that a store and its wrappers share: one login, and one cooldown."""
+
+    @cache
+    def connect() -> VaultConnection:
+        from securekit.vault import VaultConnection
+
+        return VaultConnection.from_env(variables)
+
+    return connect
+
+
+def _open_wrappers(
+    names: str | KeyWrapper | Sequence[str | KeyWrapper], ask: AskPassphrase | None, vault: Callable[[], VaultConnection]
+) -> tuple[KeyWrapper, ...]:
     several = [names] if isinstance(names, str) or not isinstance(names, Sequence) else names
-    return tuple(open_wrapper(name, ask=ask) if isinstance(name, str) else name for name in several)
+    return tuple(_open_wrapper(name, ask, vault) if isinstance(name, str) else name for name in several)
 
 
 def _options(name: str, query: str) -> dict[str, str]:

@@ -393,6 +393,17 @@ def test_two_branches_without_an_ancestor(desk: Desk) -> None:
     assert (desk.value("one.yaml", "b"), desk.value("one.yaml", "c")) == (4, 3)
 
 
+def test_recipients_without_an_ancestor(desk: Desk) -> None:
+    """Nothing says whether a recipient of one side was removed on the other: nobody is given back what was taken from them."""
+    desk.short("a: fake-1\nb: 2\n", "a", name="one.yaml", recipients=("host.pem", "mallory.pem"))
+    (desk.folder / "two.yaml").write_bytes(desk.console.read("one.yaml"))
+    desk.ok("recipients", "remove", "two.yaml", "mallory.pem", "--identity", "host.key")
+    desk.console.write("base.yaml", "")
+
+    for sides in (("one.yaml", "two.yaml"), ("two.yaml", "one.yaml")):
+        desk.refused("no common ancestor says who was removed", "merge", "base.yaml", *sides, "--identity", "host.key")
+
+
 @pytest.mark.parametrize(
     ("ours", "theirs", "said"),
     [
@@ -505,7 +516,7 @@ def test_install_git_twice_writes_once(desk: Desk, repository: Repository) -> No
     assert attributes.read_text() == before
     desk.ok("install-git", "config/*.conf", "--attributes", "other")
     assert (desk.folder / "other").read_text() == "config/*.conf diff=securekit merge=securekit\n"
-    assert repository.git("config", "merge.securekit.driver") == "securekit config merge %O %A %B %P\n"
+    assert repository.git("config", "merge.securekit.driver") == "securekit config merge -- %O %A %B %P\n"
 
 
 def test_attributes_without_a_last_line_end(desk: Desk, repository: Repository) -> None:
@@ -525,7 +536,7 @@ def test_install_git_outside_of_a_repository(desk: Desk, monkeypatch: pytest.Mon
     desk.refused("git config failed", "install-git")
     desk.ok("install-git", "--global", "*.yaml")
 
-    assert "textconv = securekit config diff --textconv" in (desk.folder / ".gitconfig").read_text()
+    assert "textconv = securekit config diff --textconv --" in (desk.folder / ".gitconfig").read_text()
 
 
 def _adopting(desk: Desk, file: str) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -134,6 +135,19 @@ def test_a_recipient_that_was_slipped_in_is_not_written_to(state: HostState) -> 
 # ------------------------------------------------------------------------------------------------ the state
 
 
+def test_a_branch_brings_its_trust_along(state: HostState) -> None:
+    """A repository's trust allows recipients of a document that is new to this host; later only a trust of the host's own adds some."""
+    document = sealed("yaml")
+    edit = reader(document)
+    edit.add_recipient(host(9).public)
+    branch = edit.finish()
+    theirs = replace(trust_in(branch, author()), guarded=False)
+    assert not unseen_recipients(branch, trust=theirs, state=state)
+    state.remember(document)
+    assert [one.name for one in unseen_recipients(branch, trust=theirs, state=state)] == [host(9).name]
+    assert not unseen_recipients(branch, trust=replace(theirs, guarded=True), state=state)
+
+
 def test_state_remembers_versions_and_recipients(state: HostState) -> None:
     """Versions of several branches are known at once, and the last one is what changes are shown against."""
     first = from_text("a: 1\nb: 2\n", "yaml", "a")
@@ -191,6 +205,16 @@ def test_unguarded_state_is_refused(state: HostState) -> None:
 
     with pytest.raises(ConfigError, match=r"chmod .* remembers what this host has seen"):
         state.seen(sealed("yaml").required.document)
+
+
+def test_state_that_is_a_link_to_nothing(state: HostState) -> None:
+    """It is not as if nothing were there."""
+    state.remember(sealed("yaml"))
+    (entry,) = (state.folder / "documents").iterdir()
+    entry.unlink()
+    entry.symlink_to("nowhere")
+    with pytest.raises(ConfigError, match=f"the key file {entry} .*remembers what this host has seen"):
+        state.remember(sealed("yaml"))
 
 
 def test_state_that_cannot_be_written(tmp_path: Path) -> None:

@@ -13,15 +13,20 @@ from hypothesis import strategies as st
 
 from securekit._primitives.hkdf import hkdf
 from securekit._wire import base64url
+from securekit.config import Document
 from securekit.config._block import DataKey, MetadataBlock, Recipient, Signature, check_environment
 from securekit.exceptions import FormatError
-from tests.config.parts import sealed
+from securekit.wrappers import CertificateWrapper
+from tests.config.parts import encrypt, sealed
 from tests.conftest import Count
+from tests.identities import clock, issue, pem, private_key
 
 HEX = st.text("0123456789abcdef", min_size=64, max_size=64)
-PRINTABLE = st.text(st.characters(exclude_categories=["C", "Zl", "Zp", "Zs"]), min_size=1, max_size=20)
+PRINTABLE = st.text(st.characters(exclude_categories=["C", "Zl", "Zp"]), min_size=1, max_size=20).filter(
+    lambda text: text == text.strip() != "-" and text.isprintable()
+)
 TIMES = st.integers(0, 2**31).map(lambda seconds: DataKey("00000000", seconds, ()).encode().split(" ")[1])
-ABOUT = st.fixed_dictionaries({}, optional={"fingerprint": HEX, "not_after": TIMES, "subject": PRINTABLE.filter(lambda text: text != "-")})
+ABOUT = st.fixed_dictionaries({}, optional={"fingerprint": HEX, "not_after": TIMES, "subject": PRINTABLE})
 PUBLIC = st.builds(
     lambda kind, public, about: Recipient.decode(Recipient(kind, "", public, about).encode()),
     st.sampled_from(["x509-hpke-p256", "x509-rsa-oaep-256", "hpke-mlkem768-x25519"]),
@@ -197,6 +202,21 @@ def test_an_environment_has_a_plain_name() -> None:
     for name in ("", "-a", "a b", "a\n", "é", "a" * 65):
         with pytest.raises(ValueError, match="environment"):
             check_environment(name)
+
+
+@pytest.mark.parametrize("form", ["yaml", "env"])
+def test_a_subject_with_white_space_at_its_ends_is_written_without(form: str) -> None:
+    """Whatever a certificate is called, its holder can be a recipient in every format, and the line has one form."""
+    issued = issue(" web ", private_key("p256", 1))
+    key = CertificateWrapper.from_pem(key=pem(issued.key), clock=clock())
+    wrapper = CertificateWrapper.from_pem(issued.pem, clock=clock())
+    document = encrypt(Document.parse(b"A=x" if form == "env" else b"A: x", format=form), patterns=["A"], recipients=[wrapper])
+
+    assert document.open([key]).at(("A",)) == "x"
+    with pytest.raises(FormatError):
+        Recipient.decode("local x - - web ")
+    with pytest.raises(FormatError):
+        Recipient.decode("local x - -  web")
 
 
 def test_a_recipient_is_called_by_its_subject() -> None:

@@ -200,6 +200,18 @@ HOSTILE = [
 ]
 
 
+def test_many_hostile_patterns_cost_as_much_as_the_path_is_long() -> None:
+    """As many patterns as a document may have, against its deepest path, take a few milliseconds."""
+    slow = [
+        Patterns([text.format(number) for number in range(256)]) for text in ("**.a*a*.**.a*a*b{}", "**.*.*.*.*.*.*.**.b{}", "**.a.**.b{}")
+    ]
+    begin = time.perf_counter()
+
+    assert not any(matcher.matches(("aa",) * 64) for matcher in slow)
+
+    assert time.perf_counter() - begin < 0.1
+
+
 @pytest.mark.parametrize(("pattern", "path"), HOSTILE)
 def test_hostile_patterns_are_matched_in_linear_time(pattern: str, path: Path, count: Count) -> None:
     """64 KiB of key against many stars take less than 100 ms."""

@@ -321,10 +321,15 @@ watch = Watch(read, lambda: file_stamp(path), name="app", interval=0.02)
 child = os.fork()
 if child == 0:
     (path.parent / "forked").touch()
-    end = time.monotonic() + 20
-    while watch.current != 2 and time.monotonic() < end:
+    while read()[1] != 2:
         time.sleep(0.005)
-    os._exit(0 if watch.current == 2 else 1)
+    first = watch.current
+    path.with_name("later").write_text(json.dumps({"port": 3}))
+    path.with_name("later").replace(path)
+    end = time.monotonic() + 20
+    while watch.current != 3 and time.monotonic() < end:
+        time.sleep(0.005)
+    os._exit(0 if (first, watch.current) == (2, 3) else 1)
 while not (path.parent / "forked").exists():
     time.sleep(0.005)
 path.with_name("fresh").write_text(json.dumps({"port": 2}))
@@ -334,7 +339,7 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 
 def test_a_forked_child_goes_on_watching(path: Path) -> None:
-    """A child that was forked sees changes, though threads are not forked."""
+    """A child that was forked sees changes, also from before it first asks, though threads are not forked."""
     done = subprocess.run(
         [sys.executable, "-W", "ignore::DeprecationWarning", "-c", FORKING, path], capture_output=True, text=True, timeout=60, check=False
     )

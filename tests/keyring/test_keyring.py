@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a keyring promises to those who encrypt with it."""
+"""What a keyring promises to those who encrypt with it, whatever store it is in and whoever holds the KEK."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import pytest
 
 import securekit.keyring
 from securekit.exceptions import DecryptionError, FormatError, KeyNotFoundError, KeyStateError
-from securekit.keyring import KeyState, MemoryKeyStore, to_text
-from securekit.testing import FakeClock, memory_store
+from securekit.keyring import KeyState, KeyStore, to_text
+from securekit.testing import FakeClock
+from tests.keyring.conftest import Place
 
 CONTEXT = {"table": "invoice", "column": "iban", "id": "42"}
 
@@ -21,11 +22,11 @@ def clock() -> FakeClock:
 
 
 @pytest.fixture
-def store(clock: FakeClock) -> MemoryKeyStore:
-    return memory_store(clock=clock)
+def store(clock: FakeClock, place: Place) -> KeyStore:
+    return place.store(clock=clock)
 
 
-def test_what_is_encrypted_decrypts(store: MemoryKeyStore) -> None:
+def test_what_is_encrypted_decrypts(store: KeyStore) -> None:
     """Data comes back under an equal context, whatever the order of its pairs."""
     ring = store.keyring("eu/acme/invoices", create=True)
     token = ring.encrypt(b"DE89 3704 0044", context=CONTEXT)
@@ -34,7 +35,7 @@ def test_what_is_encrypted_decrypts(store: MemoryKeyStore) -> None:
 
 
 @pytest.mark.parametrize("context", [{}, {**CONTEXT, "id": "43"}, {**CONTEXT, "more": ""}, {"table": "invoice", "column": "iban"}])
-def test_another_context_is_the_one_opaque_error(store: MemoryKeyStore, context: dict[str, str]) -> None:
+def test_another_context_is_the_one_opaque_error(store: KeyStore, context: dict[str, str]) -> None:
     """A wrong context is DecryptionError with a constant message and nothing attached."""
     ring = store.keyring("eu/acme/invoices", create=True)
     token = ring.encrypt(b"x", context=CONTEXT)
@@ -45,7 +46,7 @@ def test_another_context_is_the_one_opaque_error(store: MemoryKeyStore, context:
     assert caught.value.__context__ is None
 
 
-def test_rotation_keeps_old_messages_readable(store: MemoryKeyStore) -> None:
+def test_rotation_keeps_old_messages_readable(store: KeyStore) -> None:
     """After a rotation, old messages open and are due for re-encryption; new ones are not."""
     ring = store.keyring("eu/acme/invoices", create=True)
     old = ring.encrypt(b"old", context={})
@@ -57,7 +58,7 @@ def test_rotation_keeps_old_messages_readable(store: MemoryKeyStore) -> None:
     assert new[1:5].hex() == fresh.id
 
 
-def test_a_disabled_key_says_which_it_is(store: MemoryKeyStore) -> None:
+def test_a_disabled_key_says_which_it_is(store: KeyStore) -> None:
     """A message under a disabled or destroyed key names the id and the state."""
     ring = store.keyring("eu/acme/invoices", create=True)
     token = ring.encrypt(b"old", context={})
@@ -73,7 +74,7 @@ def test_a_disabled_key_says_which_it_is(store: MemoryKeyStore) -> None:
         ring.decrypt(token, context={})
 
 
-def test_a_key_is_destroyed_only_when_nobody_uses_it_any_more(store: MemoryKeyStore, clock: FakeClock) -> None:
+def test_a_key_is_destroyed_only_when_nobody_uses_it_any_more(store: KeyStore, clock: FakeClock) -> None:
     """A key must have been disabled for longer than refresh and stale_if_error together."""
     ring = store.keyring("eu/acme/invoices", create=True)
     old = ring.primary().id
@@ -87,7 +88,7 @@ def test_a_key_is_destroyed_only_when_nobody_uses_it_any_more(store: MemoryKeySt
     assert ring.keys()[0].state is KeyState.DESTROYED
 
 
-def test_a_staged_key_encrypts_only_after_its_promotion(store: MemoryKeyStore) -> None:
+def test_a_staged_key_encrypts_only_after_its_promotion(store: KeyStore) -> None:
     """rotate(promote=False) makes a key known; promote makes it encrypt."""
     ring = store.keyring("eu/acme/invoices", create=True)
     staged = ring.rotate(promote=False)
@@ -97,7 +98,7 @@ def test_a_staged_key_encrypts_only_after_its_promotion(store: MemoryKeyStore) -
     assert ring.encrypt(b"", context={})[1:5].hex() == staged.id
 
 
-def test_another_keyring_does_not_open_it(store: MemoryKeyStore) -> None:
+def test_another_keyring_does_not_open_it(store: KeyStore) -> None:
     """Another account's keyring does not know the key."""
     token = store.keyring("eu/acme/invoices", create=True).encrypt(b"x", context={})
     with pytest.raises(KeyNotFoundError):
@@ -105,13 +106,13 @@ def test_another_keyring_does_not_open_it(store: MemoryKeyStore) -> None:
 
 
 @pytest.mark.parametrize("token", [b"", b"\x01", b"\x02" + bytes(100), b"\x01" + bytes(75)])
-def test_what_is_no_record_is_a_format_error(store: MemoryKeyStore, token: bytes) -> None:
+def test_what_is_no_record_is_a_format_error(store: KeyStore, token: bytes) -> None:
     """Another version, or too few bytes, is FormatError."""
     with pytest.raises(FormatError):
         store.keyring("eu/acme/invoices", create=True).decrypt(token, context={})
 
 
-def test_bound_context_is_the_same_context(store: MemoryKeyStore) -> None:
+def test_bound_context_is_the_same_context(store: KeyStore) -> None:
     """A bound keyring encrypts under the joined context, and refuses to override it."""
     ring = store.keyring("eu/acme/invoices", create=True)
     bound = ring.bind(table="invoice", column="iban")
@@ -121,7 +122,7 @@ def test_bound_context_is_the_same_context(store: MemoryKeyStore) -> None:
         bound.encrypt(b"x", context={"table": "other"})
 
 
-def test_many_are_the_same_as_one_by_one(store: MemoryKeyStore) -> None:
+def test_many_are_the_same_as_one_by_one(store: KeyStore) -> None:
     """encrypt_many and decrypt_many agree with their singular forms, and return errors in place if asked to."""
     ring = store.keyring("eu/acme/invoices", create=True)
     items = [(bytes([n % 256]) * n, {"id": str(n)}) for n in range(1100)]
@@ -132,7 +133,7 @@ def test_many_are_the_same_as_one_by_one(store: MemoryKeyStore) -> None:
     assert isinstance(results[1], DecryptionError)
 
 
-def test_each_failure_among_many_stands_in_its_own_place(store: MemoryKeyStore) -> None:
+def test_each_failure_among_many_stands_in_its_own_place(store: KeyStore) -> None:
     """Whatever the number of items, and under whichever key they are, an error takes the place of its own item alone."""
     ring = store.keyring("eu/acme/invoices", create=True)
     contexts = [{"id": str(number)} for number in range(1100)]
@@ -152,7 +153,7 @@ def test_each_failure_among_many_stands_in_its_own_place(store: MemoryKeyStore) 
         ring.decrypt_many(zip(tokens, contexts, strict=True))
 
 
-def test_bytes_of_any_kind_are_encrypted(store: MemoryKeyStore) -> None:
+def test_bytes_of_any_kind_are_encrypted(store: KeyStore) -> None:
     """What is like bytes is taken as such, by every verb; a token may be of a class derived from bytes."""
 
     class Column(bytes):
@@ -166,7 +167,7 @@ def test_bytes_of_any_kind_are_encrypted(store: MemoryKeyStore) -> None:
         assert ring.decrypt_many([(Column(each), {}) for each in ring.encrypt_many([(data, {})])]) == [b"x"]
 
 
-def test_text_is_text_on_both_sides(store: MemoryKeyStore) -> None:
+def test_text_is_text_on_both_sides(store: KeyStore) -> None:
     """Every text comes back, also through a bound keyring, and bytes that are none are said to be so."""
     ring = store.keyring("eu/acme/invoices", create=True)
     for text in ("", "DE89", "äöü 😀", "\x00"):
@@ -181,7 +182,7 @@ def test_text_is_text_on_both_sides(store: MemoryKeyStore) -> None:
     assert type(caught.value) is ValueError
 
 
-def test_errors_are_raised_or_returned(store: MemoryKeyStore) -> None:
+def test_errors_are_raised_or_returned(store: KeyStore) -> None:
     """Any third choice is a mistake of the caller."""
     ring = store.keyring("eu/acme/invoices", create=True)
     with pytest.raises(ValueError, match='errors must be "raise" or "return", not \'ignore\''):
@@ -189,7 +190,7 @@ def test_errors_are_raised_or_returned(store: MemoryKeyStore) -> None:
     assert ring.decrypt_many([]) == ring.encrypt_many([]) == []
 
 
-def test_the_full_name_of_a_key_is_of_this_keyring(store: MemoryKeyStore) -> None:
+def test_the_full_name_of_a_key_is_of_this_keyring(store: KeyStore) -> None:
     """A key of another path is not found here, whatever its id."""
     ring = store.keyring("eu/acme/invoices", create=True)
     old = ring.primary().id
@@ -199,7 +200,7 @@ def test_the_full_name_of_a_key_is_of_this_keyring(store: MemoryKeyStore) -> Non
     assert ring.disable(f"eu/acme/invoices@{old}").state is KeyState.DISABLED
 
 
-def test_what_a_keyring_shows(store: MemoryKeyStore) -> None:
+def test_what_a_keyring_shows(store: KeyStore) -> None:
     """Its path, and of what is bound the names alone."""
     ring = store.keyring("eu/acme/invoices", create=True)
     assert repr(ring) == "<Keyring eu/acme/invoices>"

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
@@ -26,6 +27,7 @@ from securekit.keyring._background import Background
 from securekit.keyring._storage import MemoryStorage
 from securekit.testing import FakeClock, memory_store
 from tests.conftest import Count
+from tests.keyring.conftest import Place
 from tests.keyring.parts import (
     LOCAL,
     OTHER,
@@ -42,9 +44,9 @@ from tests.keyring.parts import (
 )
 
 
-def test_paths_are_sorted_and_bounded_by_whole_segments() -> None:
+def test_paths_are_sorted_and_bounded_by_whole_segments(place: Place) -> None:
     """A prefix names a keyring and all below it, and is checked like a path."""
-    store = memory_store()
+    store = place.store()
     for path in ("eu/b", "eu/a", "eu/ab", "eu/a/x", "us"):
         store.keyring(path, create=True)
     assert store.paths() == ["eu/a", "eu/a/x", "eu/ab", "eu/b", "us"]
@@ -54,17 +56,17 @@ def test_paths_are_sorted_and_bounded_by_whole_segments() -> None:
         store.paths("eu/")
 
 
-def test_a_keyring_is_one_object() -> None:
+def test_a_keyring_is_one_object(place: Place) -> None:
     """Whoever asks for a path gets the same object, as long as somebody holds it."""
-    store = memory_store()
+    store = place.store()
     assert store.keyring(PATH, create=True) is store.keyring(PATH)
-    assert repr(store) == "<MemoryKeyStore>"
+    assert repr(store) == f"<{type(store).__name__}>"
 
 
-def test_what_is_missing_says_how_to_make_it() -> None:
+def test_what_is_missing_says_how_to_make_it(place: Place) -> None:
     """The error for an unknown path has the command."""
     with pytest.raises(KeyNotFoundError, match=f"create=True or: securekit keys create {PATH}"):
-        memory_store().keyring(PATH)
+        place.store().keyring(PATH)
 
 
 @pytest.mark.parametrize(
@@ -84,9 +86,9 @@ def test_numbers_out_of_bounds_are_refused(options: dict[str, float], message: s
         MemoryKeyStore(wrapper=LOCAL, **options)  # type: ignore[arg-type]
 
 
-def test_a_copy_is_the_same_keyring_under_another_kek() -> None:
+def test_a_copy_is_the_same_keyring_under_another_kek(places: Callable[[], Place]) -> None:
     """Same id, keys and revision; the other store's KEKs; and it follows the original when it is copied again."""
-    here, there = memory_store(), memory_store(wrapper=local(1))
+    here, there = places().store(), places().store(wrapper=local(1))
     ring = here.keyring(PATH, create=True)
     token = ring.encrypt(b"x", context={})
     old = ring.primary().id
@@ -108,9 +110,9 @@ def test_a_copy_is_the_same_keyring_under_another_kek() -> None:
         here.copy(PATH, there)
 
 
-def test_a_copy_does_not_replace_another_keyring() -> None:
+def test_a_copy_does_not_replace_another_keyring(places: Callable[[], Place]) -> None:
     """A keyring with another id at the same path is not overwritten."""
-    here, there = memory_store(), memory_store()
+    here, there = places().store(), places().store()
     here.keyring(PATH, create=True)
     other = there.keyring(PATH, create=True)
     with pytest.raises(ConflictError, match=f"another keyring there .id {other.id}.; delete it first"):
@@ -148,9 +150,9 @@ def test_a_backup_is_put_back() -> None:
     assert store.paths() == [PATH]
 
 
-def test_a_backup_of_another_keyring_is_not_put_back() -> None:
+def test_a_backup_of_another_keyring_is_not_put_back(place: Place) -> None:
     """A keyring that was made anew at the path stays."""
-    store = memory_store()
+    store = place.store()
     store.keyring(PATH, create=True)
     backup = store.backup(PATH)
     store.delete(PATH)
@@ -159,9 +161,9 @@ def test_a_backup_of_another_keyring_is_not_put_back() -> None:
         store.restore(backup)
 
 
-def test_only_what_is_genuine_is_put_back() -> None:
+def test_only_what_is_genuine_is_put_back(place: Place) -> None:
     """A changed backup, and bytes that are none, are refused, and nothing is written."""
-    store = memory_store()
+    store = place.store()
     store.keyring(PATH, create=True)
     backup = store.backup(PATH)
     store.delete(PATH)
@@ -171,10 +173,10 @@ def test_only_what_is_genuine_is_put_back() -> None:
     assert store.restore(backup).path == PATH
 
 
-def test_events_tell_of_every_change() -> None:
+def test_events_tell_of_every_change(places: Callable[[], Place]) -> None:
     """Copied, restored, rewrapped and deleted are told, each with its path."""
     events: list[Event] = []
-    here, there = memory_store(on_event=events.append), memory_store(on_event=events.append)
+    here, there = (places().store(on_event=events.append) for _ in range(2))
     here.keyring(PATH, create=True)
     here.copy(PATH, there)
     backup = there.backup(PATH)
@@ -185,10 +187,10 @@ def test_events_tell_of_every_change() -> None:
     assert {event.path for event in events} == {PATH}
 
 
-def test_deleting_says_what_else_must_go() -> None:
+def test_deleting_says_what_else_must_go(place: Place) -> None:
     """The receipt has the ids of all keys, and the KEKs that old copies open with; the keyring is gone at once."""
     clock = FakeClock()
-    store = memory_store(clock=clock)
+    store = place.store(clock=clock)
     ring = store.keyring(PATH, create=True)
     ring.rotate()
     ids, keyring_id = tuple(key.id for key in ring.keys()), ring.id
@@ -198,7 +200,7 @@ def test_deleting_says_what_else_must_go() -> None:
 
     assert (receipt.path, receipt.key_ids, receipt.keyring_id, receipt.revision) == (PATH, ids, keyring_id, 2)
     assert receipt.erased_at.timestamp() == clock.time()
-    assert receipt.remaining == (f"local {LOCAL.key_ref}",)
+    assert receipt.remaining == (f"{place.wrapper.name} {place.wrapper.key_ref}",)
     assert refusal(ring.encrypt, b"x", context={}) is KeyNotFoundError
     assert refusal(store.delete, PATH) is KeyNotFoundError
 
@@ -212,6 +214,45 @@ def test_deleting_what_nobody_uses() -> None:
     storage._documents[PATH] = b"something else"
     assert refusal(store.delete, PATH) is FormatError
     assert storage._documents[PATH] == b"something else"
+
+
+def test_writers_at_once_lose_nothing(place: Place, count: Count) -> None:
+    """Four processes that change one keyring: each change is in the document, or its caller got ConflictError; one key is primary."""
+    place.store().keyring(PATH, create=True)
+
+    def rotate(_: int) -> list[str]:
+        ring, made = place.store().keyring(PATH), []
+        for _ in range(8):
+            with suppress(ConflictError):
+                made.append(ring.rotate().id)
+        return made
+
+    with ThreadPoolExecutor(4) as pool:
+        made = [key_id for keys in pool.map(rotate, range(4)) for key_id in keys]
+
+    keys = place.store().keyring(PATH).keys()
+    assert sorted(key.id for key in keys[1:]) == sorted(made)
+    assert len(made) > 4
+    assert [key.state for key in keys].count(KeyState.PRIMARY) == 1
+    count("rotations by several writers at once", len(made))
+
+
+def test_many_that_create_at_once_get_one_keyring(place: Place) -> None:
+    """Whoever is late takes the keyring that is there."""
+    with ThreadPoolExecutor(8) as pool:
+        ids = set(pool.map(lambda _: place.store().keyring(PATH, create=True).id, range(8)))
+    assert len(ids) == 1
+
+
+def test_a_new_kek_without_an_outage(place: Place) -> None:
+    """A reader that may open with both KEKs reads on while every keyring gets the new one; then the old one is not needed."""
+    reader = place.store(also_open=[local(1)])
+    token = reader.keyring(PATH, create=True).encrypt(b"x", context={})
+    assert place.store(also_open=[local(1)]).rewrap(local(1)) == [PATH]
+    reader.keyring(PATH).refresh()
+    assert reader.keyring(PATH).decrypt(token, context={}) == b"x"
+    assert place.store(wrapper=local(1)).keyring(PATH).decrypt(token, context={}) == b"x"
+    assert refusal(place.store().keyring, PATH) is KeyNotFoundError
 
 
 def test_writers_without_a_lock_lose_nothing(count: Count) -> None:
@@ -388,18 +429,18 @@ def test_a_change_that_failed_is_looked_for() -> None:
     assert len(ring.keys()) == 2
 
 
-def test_a_change_before_the_first_load_works() -> None:
+def test_a_change_before_the_first_load_works(place: Place) -> None:
     """A keyring object whose memory was emptied can still change."""
-    ring = memory_store().keyring(PATH, create=True)
+    ring = place.store().keyring(PATH, create=True)
     ring._cache.forget()
     assert ring.rotate().state is KeyState.PRIMARY
     ring._cache.forget()
     assert refusal(ring.promote, "00000000") is KeyNotFoundError
 
 
-def test_only_what_changes_is_written() -> None:
+def test_only_what_changes_is_written(place: Place) -> None:
     """Disabling what is disabled, promoting what is primary and the like write nothing and keep the revision."""
-    ring = memory_store().keyring(PATH, create=True)
+    ring = place.store().keyring(PATH, create=True)
     old = ring.primary().id
     ring.rotate()
     ring.disable(old)

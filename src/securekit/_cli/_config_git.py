@@ -118,10 +118,10 @@ def install_git(patterns: tuple[str, ...], *, everywhere: bool, attributes: Path
     securekit config install-git 'config/*.yaml'
     """
     scope = "--global" if everywhere else "--local"
-    for key, value in (
-        ("diff.securekit.textconv", "securekit config diff --textconv"),
+    for key, value in (  # behind --, since a file's name may begin like an option
+        ("diff.securekit.textconv", "securekit config diff --textconv --"),
         ("merge.securekit.name", "securekit documents of configuration"),
-        ("merge.securekit.driver", "securekit config merge %O %A %B %P"),
+        ("merge.securekit.driver", "securekit config merge -- %O %A %B %P"),
     ):
         done = subprocess.run(["git", "config", scope, key, value], capture_output=True, text=True, check=False)  # noqa: S603, S607 - fixed
         if done.returncode:

@@ -133,17 +133,22 @@ class Session:
         Args:
             starting: A program starts with it: then it is judged as `securekit.config.load` does, whatever was written here.
         """
-        from securekit.config._base import check_trust
+        from securekit.config._base import check_trust, remember_generation
 
         document = self.read()
         if self.trust is not None:
             known = not starting and self.state.seen(document.required.document).knows(document)
-            check_trust(document, self.trust, known=known, remember=starting)
+            check_trust(document, self.trust, known=known)
         if not self.wrappers:
             document.required  # noqa: B018 - that it is not encrypted is said first
             message = f"{self.path} is read with a private key: --identity FILE, or SECUREKIT_IDENTITY"
             raise ConfigError(message)
-        return self.proven(lambda: document.open(self.wrappers))
+        opened = self.proven(lambda: document.open(self.wrappers))
+        if starting:
+            opened.reveal()  # refuses what no program may start with: a secret in clear text, or somebody else's ciphertext
+            if self.trust is not None:
+                remember_generation(document, self.trust)
+        return opened
 
     def open_if_recipient(self, document: Document) -> OpenDocument | None:
         """Return a document open for reading; None if nothing here reads it."""

@@ -18,7 +18,16 @@ if TYPE_CHECKING:
     from ._state import HostState
     from ._trust import DocumentTrust, Trust
 
-__all__ = ["check_base", "check_confirmed", "check_moved", "check_policy", "check_signed", "check_trust", "unseen_recipients"]
+__all__ = [
+    "check_base",
+    "check_confirmed",
+    "check_moved",
+    "check_policy",
+    "check_signed",
+    "check_trust",
+    "remember_generation",
+    "unseen_recipients",
+]
 
 
 def check_base(
@@ -58,22 +67,32 @@ def check_base(
         raise ConfigError(message)
 
 
-def check_trust(document: Document, trust: Trust, *, known: bool = False, remember: bool = False) -> None:
+def check_trust(document: Document, trust: Trust, *, known: bool = False) -> None:
     """Check everything that trust says of a document: environment, recipients, signatures unless it is ``known``, and generation.
-
-    What an application starts with is kept as the highest generation seen (``remember``). What people look at or edit is not: it
-    is perhaps never deployed, and root's file in the service's place would stop the service.
 
     Raises:
         securekit.exceptions.ConfigError: Something is not as the trust wants it.
     """
-    _check_author(document, check_policy(document, trust), known=known, remember=remember)
+    _check_author(document, check_policy(document, trust), known=known)
 
 
-def _check_author(document: Document, entry: DocumentTrust, *, known: bool, remember: bool = False) -> None:
+def remember_generation(document: Document, trust: Trust) -> None:
+    """Keep the generation of a document that ``check_trust`` has let pass, and that an application starts with: it opens, and is valid.
+
+    What people look at or edit is not kept: it is perhaps never deployed, and root's file in the service's place would stop the
+    service. Nor is what does not open here: the way back to the last good document stays.
+
+    Raises:
+        securekit.exceptions.ConfigError: This host has seen a later one meanwhile; or it cannot be recorded.
+    """
+    block = document.required
+    trust.entry(block.document.hex()).check_generation(block.generation, remember=True)
+
+
+def _check_author(document: Document, entry: DocumentTrust, *, known: bool) -> None:
     if not known:
         check_signed(document, entry)
-    entry.check_generation(document.required.generation, remember=remember)  # last: it remembers the highest, which nobody may forge
+    entry.check_generation(document.required.generation, remember=False)
 
 
 def check_policy(document: Document, trust: Trust, leaving: Collection[tuple[str, str]] = ()) -> DocumentTrust:
@@ -101,10 +120,16 @@ def check_signed(document: Document, entry: DocumentTrust) -> None:
 
 
 def unseen_recipients(document: Document, *, trust: Trust | None, state: HostState | None) -> tuple[Recipient, ...]:
-    """Return the recipients that neither the trust allows nor this host has confirmed: nobody wraps to them unasked."""
+    """Return the recipients that neither the trust allows nor this host has confirmed: nobody wraps to them unasked.
+
+    What a repository's trust allows is taken over when this host first meets the document. Later it counts no more: a branch that
+    nobody has reviewed may have changed both.
+    """
     block = document.required
-    known: Collection[str] = state.seen(block.document).recipients if state is not None else ()
-    allowed = trust.entry(block.document.hex()).recipients if trust is not None else frozenset()
+    seen = state.seen(block.document) if state is not None else None
+    known: Collection[str] = seen.recipients if seen is not None else ()
+    believed = trust if trust is not None and (trust.guarded or not known) else None
+    allowed = believed.entry(block.document.hex()).recipients if believed is not None else frozenset()
     return tuple(
         recipient
         for recipient in block.recipients

@@ -35,7 +35,7 @@ _MAX_SIGNATURE = 1024  # bytes, RSA-8192
 _MAX_REFERENCE = 700  # characters, as in every other format
 _NAMES = ("format", "document", "environment", "generation", "encrypt", "recipients", "keys", "tag", "signatures")
 _ENVIRONMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_RECIPIENT = re.compile(r"([a-z0-9-]{1,64}) ([\x21-\x7e]{1,2800}) ([0-9a-f]{64}|-) ([0-9TZ:-]{20}|-) (.{1,256})")
+_RECIPIENT = re.compile(r"([a-z0-9-]{1,64}) ([\x21-\x7e]{1,2800}) ([0-9a-f]{64}|-) ([0-9TZ:-]{20}|-) (\S(?:.{0,254}\S)?)")
 _PUBLIC_KINDS = ("x509-", "hpke-")  # whose reference is the SHA-256 of the public key
 _NOTHING = "-"
 
@@ -69,7 +69,7 @@ class Recipient:
     def encode(self) -> str:
         """Return the one line: wrapper, public key or reference, fingerprint, last moment, subject; ``-`` for nothing."""
         key = base64url.encode(self.public) if self.public is not None else self.key_ref or _NOTHING
-        about = [self.about.get(name) or _NOTHING for name in ("fingerprint", "not_after", "subject")]
+        about = [self.about.get(name, "").strip() or _NOTHING for name in ("fingerprint", "not_after", "subject")]
         return " ".join((self.wrapper, key, *about))
 
     @classmethod

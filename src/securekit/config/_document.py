@@ -21,10 +21,10 @@ from . import _formats
 from ._block import MetadataBlock, Signature
 from ._canonical import canonical
 from ._opening import check_tag, unwrap_keys
-from ._path import format_path
+from ._path import Patterns, format_path
 from ._token import DocumentKey, must_open
 from ._tree import MAX_SIZE, Path, Scalar, Source
-from ._walk import Leaf, find, leaves, reveal, tokens
+from ._walk import Leaf, find, leaves, places, reveal, tokens
 
 if TYPE_CHECKING:
     from securekit._primitives.signatures import SigningKey
@@ -135,10 +135,18 @@ class Document:
         """Yield every value with its path, in the document's order."""
         return leaves(self.source.tree)
 
+    def places(self) -> Iterator[tuple[Path, Leaf]]:
+        """Yield every value with each path at which an application sees it: aliases and merge keys repeat values."""
+        return places(self.source.tree)
+
     def clear_secrets(self) -> tuple[Leaf, ...]:
         """Return the values that a pattern wants encrypted, and that are in clear text."""
-        patterns = self.required.patterns
-        return tuple(leaf for leaf in self.leaves() if leaf.token is None and patterns.matches(leaf.path))
+        covered = self.covered(self.required.patterns)
+        return tuple(leaf for leaf in self.leaves() if leaf.token is None and leaf.path in covered)
+
+    def covered(self, patterns: Patterns) -> frozenset[Path]:
+        """Return the paths of the values that one of ``patterns`` matches, wherever an application sees them."""
+        return frozenset(leaf.path for path, leaf in self.places() if patterns.matches(path))
 
     def check_environment(self, environment: str) -> None:
         """Check that the document belongs to ``environment``.

@@ -140,7 +140,8 @@ class Edit(Secretive):
             leaf = None
         else:
             leaf = find_leaf(self._document, path)
-        covered = self._block.patterns.matches(path) or (leaf is not None and leaf.token is not None)
+        patterns = self._block.patterns
+        covered = patterns.matches(path) or (leaf is not None and (leaf.token is not None or path in self._document.covered(patterns)))
         if clear and covered:
             message = f"{name} must be encrypted, so that it is not written in clear text"
             raise ConfigError(message)
@@ -187,7 +188,7 @@ class Edit(Secretive):
             ValueError: One has another form.
         """
         new = [text for text in dict.fromkeys(patterns) if text not in self._block.encrypt]
-        paths = [leaf.path for leaf in self._document.leaves()]
+        paths = [path for path, _ in self._document.places()]
         for text in Patterns(new).unmatched(paths):
             from ._document import suggestion
 
@@ -195,8 +196,8 @@ class Edit(Secretive):
             raise ConfigError(message)
         self._block = replace(self._block, encrypt=(*self._block.encrypt, *new))
         self._changed = self._changed or bool(new)
-        wanted = self._block.patterns
-        found = [leaf for leaf in self._document.leaves() if leaf.token is None and wanted.matches(leaf.path)]
+        wanted = self._document.covered(self._block.patterns)
+        found = [leaf for leaf in self._document.leaves() if leaf.token is None and leaf.path in wanted]
         for leaf in found:
             _check_value(leaf.name, leaf.value)
         self._seal({leaf.path: leaf.value for leaf in found})
@@ -276,9 +277,9 @@ class Edit(Secretive):
 
         edited = self._document.with_text(text)
         check_moved(self._base, edited)
-        gone = self._block.patterns.unmatched(leaf.path for leaf in edited.leaves())
+        gone = self._block.patterns.unmatched(path for path, _ in edited.places())
         for pattern in gone:
-            if Pattern(pattern).matches_any(leaf.path for leaf in self._base.leaves()):
+            if Pattern(pattern).matches_any(path for path, _ in self._base.places()):
                 message = f"the pattern {pattern!r} would match nothing any more: keep what it matches, or remove it with unset"
                 raise ConfigError(message)
         self._take(text)

@@ -156,7 +156,7 @@ def _file(document: Document) -> str:
 
 
 def _patterns(document: Document) -> Iterator[Finding]:
-    paths = [leaf.path for leaf in document.leaves()]
+    paths = [path for path, _ in document.places()]
     for pattern in document.required.patterns.unmatched(paths):
         yield Finding(
             Severity.ERROR,
@@ -166,7 +166,7 @@ def _patterns(document: Document) -> Iterator[Finding]:
 
 
 def _values(document: Document) -> Iterator[Finding]:
-    patterns = document.required.patterns
+    covered = document.covered(document.required.patterns)
     ids = {key.id for key in document.required.keys}
     file = _file(document)
 
@@ -184,7 +184,7 @@ def _values(document: Document) -> Iterator[Finding]:
                 f"restore it, or set its value anew with: securekit config set {file} {quote(leaf.name)}",
             )
             continue
-        protected = patterns.matches(leaf.path)
+        protected = leaf.path in covered
         if token is not None:
             if token.key_id not in ids:
                 repair = f"set its value anew with: securekit config set {file} {quote(leaf.name)}"
@@ -205,8 +205,8 @@ def _values(document: Document) -> Iterator[Finding]:
 
 def suspicious(document: Document) -> list[tuple[Leaf, str]]:
     """Return the values in clear text that look like secrets, each with the reason."""
-    patterns = document.required.patterns
-    clear = [leaf for leaf in document.leaves() if leaf.token is None and not patterns.matches(leaf.path)]
+    covered = document.covered(document.required.patterns)
+    clear = [leaf for leaf in document.leaves() if leaf.token is None and leaf.path not in covered]
     return [(leaf, found[1]) for leaf in clear if (found := _suspicion(leaf)) is not None]
 
 

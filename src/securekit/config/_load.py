@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from securekit.exceptions import ConfigError, DecryptionError, SecurityWarning
 
-from ._base import check_trust
+from ._base import check_trust, remember_generation
 from ._block import check_environment
 from ._document import Document
 from ._identity import find_identity
@@ -102,7 +102,7 @@ def load(
     if believed is None:
         _warn(document)
     else:
-        check_trust(document, believed, remember=True)
+        check_trust(document, believed)
     if not wrappers:
         message = (
             f"{document.name} is encrypted, and there is no identity: give the private key's file as identity, or set SECUREKIT_IDENTITY"
@@ -111,12 +111,14 @@ def load(
     values = _open(document, wrappers).reveal()
     mounts = believed.entry(document.required.document.hex()).mounts if believed is not None else ()
     resolve(values, resolver, signed=believed is not None, mounts=mounts)
-    if into is None:
-        return values
-    from ._settings import validate
+    configuration: dict[str, Any] | T = values
+    if into is not None:
+        from ._settings import validate
 
-    validated: T = validate(values, into)
-    return validated
+        configuration = validate(values, into)
+    if believed is not None:
+        remember_generation(document, believed)
+    return configuration
 
 
 def _open(document: Document, wrappers: Any) -> OpenDocument:  # noqa: ANN401 - as find_identity has returned them

@@ -82,7 +82,11 @@ def merge_into(edit: Edit, *, base: Document | None, ours: Document, theirs: Doc
     wanted, conflicts = _merge_nodes(*nodes)
     blocks = [None if before is None else before.required, mine, other]
     patterns = _merge_sets(*(() if block is None else block.encrypt for block in blocks))
-    names = _merge_sets(*([] if block is None else [one.name for one in block.recipients] for block in blocks))
+    old, here, there = ([] if block is None else [one.name for one in block.recipients] for block in blocks)
+    if before is None and here != there:
+        message = "the two sides have different recipients, and no common ancestor says who was removed: make them the same first"
+        raise ConfigError(message)
+    names = _merge_sets(old, here, there)
     if not names:
         message = "one side has removed the recipients that the other has kept, so that nobody could read the merge"
         raise ConfigError(message)

@@ -20,6 +20,8 @@ from securekit._wire.atomic import locked, write_atomic, write_new
 from securekit._wire.key_files import read_key_file
 from securekit.exceptions import ConfigError, ConflictError, KeyFileError
 
+from ._document_trust import exists
+
 if TYPE_CHECKING:
     from ._document import Document
 
@@ -87,9 +89,9 @@ class HostState:
     @staticmethod
     def _read(path: Path) -> tuple[bytes | None, Seen]:
         """Return an entry's bytes, None if there are none, and what they say."""
-        if not path.exists():
-            return None, Seen()
         try:
+            if not exists(path):
+                return None, Seen()
             data = read_key_file(path, max_size=_MAX_SIZE)
             entry = json.loads(data)
             return data, Seen(

@@ -71,7 +71,8 @@ class Watch(Generic[T]):
     @property
     def current(self) -> T:
         """The configuration: the last one that was whole, verified and valid."""
-        if self._thread is None and not self._closed:
+        if self._thread is None and not self._closed:  # in a forked child, for the first time, perhaps long after the fork
+            self._look()
             self._start()
         return self._state[1]
 

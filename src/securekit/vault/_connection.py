@@ -11,19 +11,19 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
 from securekit._primitives.process import process
 from securekit._primitives.rng import random_bytes
+from securekit._wire.key_files import read_key_file
 from securekit.exceptions import WrapperError
 from securekit.secret import Secretive
 
+from ._answer import member, number
+from ._call import Call, calling
 from ._failure import Outcome, VaultFailureError
 from ._login import KUBERNETES_TOKEN, AppRole, ClientCertificate, JwtFile, KubernetesAccount, Login, StaticToken, TokenFile, Tokens
-
-if TYPE_CHECKING:
-    from ._transport import Call
 
 __all__ = ["VaultConnection", "VaultEvent", "VaultHealth"]
 
@@ -97,7 +97,7 @@ class VaultConnection(Secretive):
         auth_mount: Where that way to log in is mounted; its usual place if None.
         namespace: As Vault has it.
         ca: PEM file of the authorities that are believed; the system's if None.
-        cert: PEM files of a client certificate and its key.
+        cert: PEM files of a client certificate and its key, which is guarded.
         deadline: Seconds for one call, with every try.
         tries: How often a call that may be repeated is tried, 1 to 3.
         cooldown: Seconds after a call without an answer during which no other is made.
@@ -105,6 +105,7 @@ class VaultConnection(Secretive):
 
     Raises:
         ValueError: The address is neither https nor this machine's; or not exactly one way to log in is given.
+        securekit.exceptions.KeyFileError: The key of the client certificate is missing or not guarded.
         securekit.exceptions.WrapperError: hvac is not installed.
     """
 
@@ -116,7 +117,6 @@ class VaultConnection(Secretive):
         "_deadline",
         "_down_until",
         "_event",
-        "_lock",
         "_login",
         "_namespace",
         "_probe",
@@ -175,6 +175,8 @@ class VaultConnection(Secretive):
             raise ValueError(message)
         self._ca = os.fspath(ca) if ca is not None else None
         self._cert = (os.fspath(cert[0]), os.fspath(cert[1])) if cert is not None else None
+        if cert is not None:
+            read_key_file(cert[1])  # here, where its guard is checked; TLS reads it again
         self._namespace = namespace
         self._deadline = deadline
         self._tries = tries
@@ -231,22 +233,26 @@ class VaultConnection(Secretive):
             securekit.exceptions.WrapperUnavailableError: It does not answer.
         """
 
-        def ask(client: Client, call: Call) -> dict[str, Any]:
-            call.token, call.any_status = None, True
-            return client.sys.read_health_status(method="GET") or {}
+        def ask(client: Client, call: Call) -> VaultHealth:
+            call.any_status = True
+            answer = client.sys.read_health_status(method="GET")
+            sealed = member(answer, "sealed")
+            if not isinstance(sealed, bool):
+                message = "what answers does not say how it is: is this address Vault's?"
+                raise VaultFailureError(Outcome.UNAVAILABLE, message)
+            return VaultHealth(
+                initialized=bool(member(answer, "initialized")),
+                sealed=sealed,
+                standby=bool(member(answer, "standby")),
+                version=str(member(answer, "version")),
+                clock_skew=number(member(answer, "server_time_utc")) - time.time(),
+            )
 
         try:
-            answer = self._run("sys/health", "", ask, login=False, cooled=False)
+            return self._run("sys/health", "", ask, login=False, cooled=False)
         except VaultFailureError as failure:
             error = failure.as_wrapper_error()
-            raise error from None
-        return VaultHealth(
-            initialized=bool(answer.get("initialized")),
-            sealed=bool(answer.get("sealed", True)),
-            standby=bool(answer.get("standby")),
-            version=str(answer.get("version", "")),
-            clock_skew=float(answer.get("server_time_utc", 0)) - time.time(),
-        )
+        raise error
 
     def call(self, operation: str, target: str, work: Callable[[Client], T], *, repeatable: bool = True) -> T:
         """Make one call to Vault: within the deadline, with a good token, tried again where that helps and does no harm.
@@ -276,14 +282,12 @@ class VaultConnection(Secretive):
         login: bool = True,
         cooled: bool = True,
     ) -> T:
-        from ._transport import Call, calling
-
         self._follow_fork()
         begin = time.monotonic()
         call = Call(begin + self._deadline)
         previous = calling.set(call)
         outcome, tries = Outcome.UNAVAILABLE, 0
-        probing = False
+        away = probing = False
         try:
             if cooled:
                 probing = self._may_ask(begin)
@@ -292,18 +296,18 @@ class VaultConnection(Secretive):
                 try:
                     result = self._try(work, call, login=login)
                 except VaultFailureError as failure:
-                    outcome = failure.outcome
+                    outcome, away = failure.outcome, failure.away
                     if outcome is not Outcome.UNAVAILABLE or tries >= self._tries or (failure.sent and not repeatable):
                         raise
                     if not self._wait(failure.retry_after, tries, call):
                         raise
                 else:
-                    outcome = Outcome.DONE
+                    outcome, away = Outcome.DONE, False
                     return result
         finally:
             calling.reset(previous)
             if tries and cooled:
-                self._down_until = time.monotonic() + self._cooldown if outcome is Outcome.UNAVAILABLE else 0.0
+                self._down_until = time.monotonic() + self._cooldown if away and outcome is Outcome.UNAVAILABLE else 0.0
             if probing:
                 self._probe.release()
             self._emit(VaultEvent(operation, target, time.monotonic() - begin, str(outcome), tries))
@@ -311,25 +315,32 @@ class VaultConnection(Secretive):
     def _try(self, work: Callable[[Client, Call], T], call: Call, *, login: bool) -> T:
         """Try once; a token that Vault does not know any more is replaced once."""
         try:
-            call.token = self._tokens.current() if login else None
-            call.sent = False
+            if login:
+                self._log_in(call, self._tokens.current)
             return work(self._client, call)
-        except TimeoutError:
-            failure = VaultFailureError(Outcome.UNAVAILABLE, "Vault did not answer in time", sent=call.sent)
         except VaultFailureError as error:
             failure = error
         token = call.token
-        if (
-            not login
-            or token is None
-            or failure.outcome is not Outcome.DENIED
-            or not self._tokens.renews
-            or not self._tokens.is_dead(token)
-        ):
-            raise failure.with_traceback(None) from None
-        call.token = self._tokens.replace(token)
-        call.sent = False
+        if token is None or failure.outcome is not Outcome.DENIED or not self._tokens.renews or not self._tokens.is_dead(token):
+            raise failure.with_traceback(None)
+        self._log_in(call, lambda: self._tokens.replace(token))
         return work(self._client, call)
+
+    @staticmethod
+    def _log_in(call: Call, token: Callable[[], str]) -> None:
+        """Get a token for a call. Whatever that comes to, the call itself has not been sent."""
+        call.token = None
+        try:
+            call.token = token()
+        except TimeoutError:
+            failure = VaultFailureError(Outcome.UNAVAILABLE, "Vault did not answer in time")
+        except VaultFailureError as error:
+            failure = error
+        else:
+            call.sent = False
+            return
+        failure.sent = False
+        raise failure.with_traceback(None)
 
     def _may_ask(self, now: float) -> bool:
         """Let one caller ask a Vault that did not answer a moment ago, and tell the others at once. Whether this one holds the probe.
@@ -347,7 +358,7 @@ class VaultConnection(Secretive):
 
     def _wait(self, retry_after: float | None, tries: int, call: Call) -> bool:
         """Wait before the next try, if there is time for that and for the try."""
-        pause = retry_after if retry_after is not None else _BACKOFF * 2 ** (tries - 1) * (0.5 + int.from_bytes(random_bytes(4)) / 2**33)
+        pause = (retry_after or 0.0) + _BACKOFF * 2 ** (tries - 1) * (0.5 + int.from_bytes(random_bytes(4)) / 2**33)
         if call.deadline - time.monotonic() <= pause:
             return False
         time.sleep(pause)
@@ -377,19 +388,17 @@ class VaultConnection(Secretive):
         transport = Transport(self.address, ca=self._ca, cert=self._cert, namespace=self._namespace)
         self._client = HvacClient(url=self.address, adapter=_given(transport))
         self._tokens = Tokens(self._login, self._client, anonymous=self._anonymous, with_token=self._with_token)
-        self._lock = Lock()
         self._probe = Lock()
         self._process = process.token
 
     def _follow_fork(self) -> None:
         """Give a forked child connections of its own: what two processes write to one socket is mixed up."""
-        if self._process is not process.token:
-            self._connect()
+        with process.lock:
+            if self._process is not process.token:
+                self._connect()
 
     @staticmethod
     def _anonymous(work: Callable[[], T]) -> T:
-        from ._transport import calling
-
         call = calling.get()
         before, call.token = call.token, None
         try:
@@ -399,8 +408,6 @@ class VaultConnection(Secretive):
 
     @staticmethod
     def _with_token(token: str, work: Callable[[], T]) -> T:
-        from ._transport import calling
-
         call = calling.get()
         before, call.token = call.token, token
         try:

@@ -5,10 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from securekit.exceptions import SecureKitError
 
+from ._answer import mapping, number
 from ._failure import VaultFailureError
 from ._policy import to_hcl
 
@@ -65,12 +66,12 @@ def examine(vault: VaultConnection, wrapper: TransitWrapper | None, policy: Mapp
 
 
 def _token(vault: VaultConnection) -> Iterator[Symptom]:
-    data = _data(vault.call("token/lookup-self", "", lambda client: client.auth.token.lookup_self()))
-    policies = [str(name) for name in data.get("policies") or []]
+    data = mapping(vault.call("token/lookup-self", "", lambda client: client.auth.token.lookup_self()), "data")
+    policies = _names(data.get("policies"))
     yield Symptom("ok", f"the token has the policies {', '.join(policies) or 'none'}")
     if "root" in policies:
         yield Symptom("warning", "it is a root token, which may do everything", "give this host a token of the policy below")
-    left = float(data.get("ttl") or 0)
+    left = number(data.get("ttl"))
     if 0 < left < _SHORT and not data.get("renewable"):
         yield Symptom("warning", f"it ends in {left:.0f} s and cannot be renewed", "log in by a role instead of a token")
 
@@ -81,10 +82,12 @@ def _capabilities(vault: VaultConnection, policy: Mapping[str, frozenset[str]]) 
         return
     asked = {path: path.replace("/*", "/example") for path in policy}
     body = {"paths": list(asked.values())}
-    answer = _data(vault.call("capabilities-self", "", lambda client: client.adapter.post("/v1/sys/capabilities-self", json=body)))
+    answer = mapping(
+        vault.call("capabilities-self", "", lambda client: client.adapter.post("/v1/sys/capabilities-self", json=body)), "data"
+    )
     missing, excessive = {}, {}
     for path, needed in policy.items():
-        have = {str(name) for name in answer.get(asked[path]) or []} - {_DENY}
+        have = set(_names(answer.get(asked[path]))) - {_DENY}
         if not have & _ALL and needed - have:
             missing[path] = needed
         if have - needed:
@@ -115,6 +118,5 @@ def _key(wrapper: TransitWrapper) -> Iterator[Symptom]:
             yield Symptom("warning", f"the Transit key {wrapper.key_ref} {what}", repair)
 
 
-def _data(answer: Any) -> dict[str, Any]:  # noqa: ANN401 - hvac has no types
-    data = answer.get("data") if isinstance(answer, dict) else None
-    return data if isinstance(data, dict) else {}
+def _names(value: object) -> list[str]:
+    return [str(name) for name in value] if isinstance(value, list) else []

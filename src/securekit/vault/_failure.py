@@ -33,6 +33,7 @@ class VaultFailureError(Exception):
         body: What came with a refusal: batches have their items there.
         sent: Whether the request may have reached Vault.
         retry_after: Seconds after which Vault wants to be asked again; None if it did not say.
+        away: Whether other calls would come to the same, so that none is made for a while.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class VaultFailureError(Exception):
         body: object = None,
         sent: bool = True,
         retry_after: float | None = None,
+        away: bool = True,
     ) -> None:
         super().__init__(message)
         self.outcome = outcome
@@ -51,6 +53,7 @@ class VaultFailureError(Exception):
         self.body = body
         self.sent = sent
         self.retry_after = retry_after
+        self.away = away
 
     def says(self, *texts: str) -> bool:
         """Whether one of Vault's own words has one of ``texts`` in it."""

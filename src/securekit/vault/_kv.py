@@ -12,6 +12,7 @@ from securekit.exceptions import ConflictError, KeyStoreError, KeyStoreUnavailab
 from securekit.keyring import KeyStore, check_path
 from securekit.keyring._storage import check_revision
 
+from ._answer import member
 from ._failure import Outcome, VaultFailureError
 
 if TYPE_CHECKING:
@@ -49,6 +50,8 @@ class KvStorage:
         """Replace the document of revision ``expected``."""
         there, version = self._read(path)
         check_revision(path, there, expected)
+        if there is None:
+            self.check()
 
         def put(client: Any) -> object:  # noqa: ANN401 - hvac has no types
             return client.secrets.kv.v2.create_or_update_secret(
@@ -56,16 +59,18 @@ class KvStorage:
             )
 
         try:
-            self._vault.call("kv/write", self._full(path), put, repeatable=False)
+            # Repeatable: when the answer was lost and not the write, check-and-set refuses the second one.
+            self._vault.call("kv/write", self._full(path), put)
         except VaultFailureError as failure:
             error: KeyStoreError = self._said(failure)
-            if failure.says("check-and-set"):
-                message = f"{path} was written by another process first: read it again and retry"
-                error = ConflictError(message)
-            elif failure.outcome is Outcome.UNAVAILABLE and failure.sent and self._is_there(path, document):
-                return  # the answer was lost, and not the write
+            lost = failure.says("check-and-set")
         else:
             return
+        if lost:
+            if self.read(path) == document:
+                return
+            message = f"{path} was written by another process first: read it again and retry"
+            error = ConflictError(message)
         raise error
 
     def delete(self, path: str) -> None:
@@ -94,7 +99,10 @@ class KvStorage:
 
     def check(self) -> None:
         """Raise `KeyStoreUnavailableError` if there is no such engine, so that nobody takes it for an empty one."""
-        self._list("")
+        url = f"/v1/sys/internal/ui/mounts/{self._mount}"
+        facts = self._call("sys/mounts", "", lambda client: client.adapter.get(url=url))
+        if (member(facts, "data", "type"), member(facts, "data", "options", "version")) != ("kv", "2"):
+            raise KeyStoreUnavailableError(self._no_engine())
 
     def _read(self, path: str) -> tuple[bytes | None, int]:
         """Return the document and the version that a write replaces; 0 if there was never one."""
@@ -104,28 +112,22 @@ class KvStorage:
             return answer
 
         try:
-            answer = self._vault.call("kv/read", self._full(path), get) or {}
+            answer = self._vault.call("kv/read", self._full(path), get)
         except VaultFailureError as failure:
-            if failure.outcome is not Outcome.MISSING or failure.says("no handler for route"):
+            if failure.outcome is not Outcome.MISSING or failure.reasons:
                 error = self._said(failure)
             else:
                 # A version that was deleted is still counted.
                 return None, _version(failure.body)
         else:
-            data = answer.get("data")
-            text = data["data"].get(_FIELD) if isinstance(data, dict) and isinstance(data.get("data"), dict) else None
+            text, version = member(answer, "data", "data", _FIELD), _version(answer)
+            if not version:
+                raise KeyStoreUnavailableError(self._no_engine())
             if not isinstance(text, str):
                 message = f"what Vault has at {self._full(path)} is no keyring document"
                 raise KeyStoreError(message)
-            return text.encode(errors="surrogatepass"), _version(answer)
+            return text.encode(errors="surrogatepass"), version
         raise error
-
-    def _is_there(self, path: str, document: bytes) -> bool:
-        """Whether a write whose answer was lost has arrived."""
-        try:
-            return self._read(path)[0] == document
-        except KeyStoreError:
-            return False
 
     def _list(self, folder: str) -> list[str]:
         where = "/".join(part for part in (self._prefix, folder.rstrip("/")) if part)
@@ -135,13 +137,13 @@ class KvStorage:
             return answer
 
         try:
-            answer = self._vault.call("kv/list", f"{self._mount}/{where}", get) or {}
+            answer = self._vault.call("kv/list", f"{self._mount}/{where}", get)
         except VaultFailureError as failure:
             if failure.outcome is Outcome.MISSING and not failure.reasons:
                 return []
             error = self._said(failure)
         else:
-            keys = answer["data"].get("keys") if isinstance(answer.get("data"), dict) else None
+            keys = member(answer, "data", "keys")
             if not isinstance(keys, list):
                 message = f"Vault's list of {self._mount}/{where} is malformed"
                 raise KeyStoreUnavailableError(message)
@@ -157,9 +159,11 @@ class KvStorage:
 
     def _said(self, failure: VaultFailureError) -> KeyStoreError:
         if failure.says("no handler for route", "unsupported path"):
-            message = f"there is no key-value engine of version 2 at {self._mount}/: bao secrets enable -path={self._mount} -version=2 kv"
-            return KeyStoreUnavailableError(message)
+            return KeyStoreUnavailableError(self._no_engine())
         return failure.as_store_error()
+
+    def _no_engine(self) -> str:
+        return f"there is no key-value engine of version 2 at {self._mount}/: bao secrets enable -path={self._mount} -version=2 kv"
 
     def _name(self, path: str) -> str:
         return f"{self._prefix}/{path}" if self._prefix else path
@@ -197,9 +201,7 @@ class KvKeyStore(KeyStore):
 
 
 def _version(answer: object) -> int:
-    data = answer.get("data") if isinstance(answer, dict) else None
-    metadata = data.get("metadata") if isinstance(data, dict) else None
-    version = metadata.get("version") if isinstance(metadata, dict) else None
+    version = member(answer, "data", "metadata", "version")
     return version if isinstance(version, int) else 0
 
 

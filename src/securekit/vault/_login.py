@@ -5,20 +5,21 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from typing import Any, Protocol
 
-from securekit._primitives.process import process
 from securekit._primitives.rng import random_bytes
 from securekit._wire.key_files import read_secret_text
 from securekit.exceptions import KeyFileError
 from securekit.secret import Secretive
 
+from ._answer import mapping, member, number
+from ._call import calling
 from ._failure import Outcome, VaultFailureError
-from ._transport import calling
 
 __all__ = [
     "KUBERNETES_TOKEN",
@@ -36,7 +37,7 @@ KUBERNETES_TOKEN = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 _MAX_JWT = 64 * 1024  # bytes
 _RENEW_AT = 2 / 3  # of the lease
 _JITTER = 0.1  # of it, so that hosts that started together do not renew together
-_CLOSE_TO_END = 5.0  # seconds before a token's end at which it is not shown any more
+_CLOSE_TO_END = 5.0  # seconds, at most, before a token's end at which it is not shown any more
 
 Client = Any
 """``hvac.Client``, which has no types."""
@@ -100,7 +101,7 @@ class AppRole(Secretive):
         if self._wrapped:
             # A wrapping token opens once; what was in it is kept for the next login, until another one is given.
             if self._unwrapped is None or self._unwrapped[0] != given:
-                self._unwrapped = (given, str(client.sys.unwrap(token=given)["data"]["secret_id"]))
+                self._unwrapped = (given, _opened(client, given))
             given = self._unwrapped[1]
         return _auth(client.auth.approle.login(role_id=self._role_id, secret_id=given, use_token=False, mount_point=self._mount))
 
@@ -154,7 +155,7 @@ class ClientCertificate(Secretive):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class _Token:
-    """A token and its times, as of `time.monotonic`; one that never ends has infinities."""
+    """A token and its times, as of `time.monotonic`; one that never ends has infinities. It is not shown to Vault after ``ends_at``."""
 
     value: str
     renew_at: float
@@ -172,7 +173,7 @@ class Tokens(Secretive):
         with_token: Runs what must show a given token, such as its renewal.
     """
 
-    __slots__ = ("_anonymous", "_client", "_lock", "_login", "_process", "_token", "_with_token")
+    __slots__ = ("_anonymous", "_client", "_lock", "_login", "_token", "_with_token")
 
     def __init__(
         self,
@@ -188,7 +189,6 @@ class Tokens(Secretive):
         self._with_token = with_token
         self._token: _Token | None = None
         self._lock = Lock()
-        self._process = process.token
 
     @property
     def renews(self) -> bool:
@@ -207,19 +207,14 @@ class Tokens(Secretive):
         token = self._token
         if token is not None and now < token.renew_at:
             return token.value
-        alive = token is not None and now < token.ends_at - _CLOSE_TO_END
-        lock = self._own_lock()
-        if not (lock.acquire(blocking=False) or (not alive and lock.acquire(timeout=calling.get().left()))):
-            if token is not None and alive:
+        alive = token is not None and now < token.ends_at
+        with self._turn(wait=not alive) as mine:
+            if not mine and token is not None:
                 return token.value
-            raise VaultFailureError(Outcome.UNAVAILABLE, "Vault did not answer in time: another thread is still logging in", sent=False)
-        try:
             token = self._token
             if token is None or now >= token.renew_at:
                 token = self._renewed(token) if token is not None and alive else self._new()
             return token.value
-        finally:
-            lock.release()
 
     def replace(self, dead: str) -> str:
         """Return another token than ``dead``, which Vault does not know any more. Many that find out at once log in once.
@@ -227,11 +222,12 @@ class Tokens(Secretive):
         Raises:
             VaultFailureError: The login failed.
         """
-        with self._own_lock():
-            if self._token is None or self._token.value == dead:
+        with self._turn(wait=True):
+            token = self._token
+            if token is None or token.value == dead:
                 self._token = None
-                self._new()
-            return self._token.value if self._token is not None else ""
+                token = self._new()
+            return token.value
 
     def is_dead(self, token: str) -> bool:
         """Ask Vault whether it knows the token, after it has said no to something."""
@@ -268,25 +264,34 @@ class Tokens(Secretive):
             self._token = _Token(token.value, now + (token.ends_at - now) * _JITTER, token.ends_at, token.renewable)
         return self._token or token
 
-    def _own_lock(self) -> Lock:
-        """Return the lock; a forked child has one of its own."""
-        if self._process is not process.token:
-            self._lock, self._process = Lock(), process.token
-        return self._lock
+    @contextmanager
+    def _turn(self, *, wait: bool) -> Iterator[bool]:
+        """Let one thread at a time change the token; the others wait for it, or learn at once that it is not their turn."""
+        mine = self._lock.acquire(blocking=False) or (wait and self._lock.acquire(timeout=calling.get().left()))
+        if wait and not mine:
+            raise VaultFailureError(Outcome.UNAVAILABLE, "Vault did not answer in time: another thread is still logging in", sent=False)
+        try:
+            yield mine
+        finally:
+            if mine:
+                self._lock.release()
 
 
 def _timed(auth: dict[str, Any]) -> _Token:
-    lease = float(auth.get("lease_duration") or 0)
+    lease = number(auth.get("lease_duration"))
     now = time.monotonic()
     if lease <= 0:  # a root token never ends
         return _Token(str(auth["client_token"]), float("inf"), float("inf"), renewable=False)
     jitter = 1 - _JITTER * int.from_bytes(random_bytes(4)) / 2**32
-    return _Token(str(auth["client_token"]), now + lease * _RENEW_AT * jitter, now + lease, bool(auth.get("renewable")))
+    ends_at = now + lease - min(_CLOSE_TO_END, lease * _JITTER)
+    return _Token(str(auth["client_token"]), now + lease * _RENEW_AT * jitter, ends_at, bool(auth.get("renewable")))
 
 
 def _auth(answer: object) -> dict[str, Any]:
-    auth = answer.get("auth") if isinstance(answer, dict) else None
-    if not isinstance(auth, dict) or not auth.get("client_token"):
+    auth = mapping(answer, "auth")
+    token = auth.get("client_token")
+    if not isinstance(token, str) or not token or not token.isascii() or not token.isprintable():
+        del token
         message = "Vault's answer to the login has no token"
         raise VaultFailureError(Outcome.UNAVAILABLE, message)
     return auth
@@ -297,7 +302,7 @@ def _own(client: Client, token: str) -> dict[str, Any]:
     call = calling.get()
     call.token = token
     try:
-        data = client.auth.token.lookup_self()["data"]
+        data = mapping(client.auth.token.lookup_self(), "data")
     except VaultFailureError as failure:
         if failure.outcome is Outcome.UNAVAILABLE:
             raise
@@ -305,6 +310,20 @@ def _own(client: Client, token: str) -> dict[str, Any]:
     finally:
         call.token = None
     return {"client_token": token, "lease_duration": data.get("ttl", 0), "renewable": data.get("renewable", False)}
+
+
+def _opened(client: Client, wrapping_token: str) -> str:
+    """Return the secret id in a response-wrapping token, which opens itself: no other token is needed."""
+    call = calling.get()
+    call.token = wrapping_token
+    try:
+        secret_id = member(client.sys.unwrap(), "data", "secret_id")
+    finally:
+        call.token = None
+    if not isinstance(secret_id, str):
+        message = "there is no secret id in the wrapping token"
+        raise VaultFailureError(Outcome.REFUSED, message)
+    return _printable(secret_id, "secret id")
 
 
 def _read_jwt(path: Path) -> str:

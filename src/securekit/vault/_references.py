@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from securekit.secret import Secretive
 
+from ._answer import mapping, member, number
 from ._failure import Outcome, VaultFailureError
 
 if TYPE_CHECKING:
@@ -85,16 +86,13 @@ class VaultReferences(Secretive):
 
     def _has_versions(self, mount: str) -> bool:
         answer = self._get("sys/mounts", mount, f"/v1/sys/internal/ui/mounts/{mount}", {})
-        data = (answer or {}).get("data") or {}
-        return data.get("type") == "kv" and (data.get("options") or {}).get("version") == "2"
+        return (member(answer, "data", "type"), member(answer, "data", "options", "version")) == ("kv", "2")
 
     def _read(self, mount: str, path: str, version: int | None, *, versions: bool) -> tuple[Mapping[str, object], float]:
         """Return the fields at a path, and how many seconds their lease lasts, 0 if they have none."""
         url = f"/v1/{mount}/data/{path}" if versions else f"/v1/{mount}/{path}"
-        answer = self._get("read", f"{mount}/{path}", url, {"version": version} if versions and version is not None else {}) or {}
-        data: Any = answer.get("data") or {}
-        fields = data.get("data") if versions else data
-        return (fields if isinstance(fields, dict) else {}), float(answer.get("lease_duration") or 0)
+        answer = self._get("read", f"{mount}/{path}", url, {"version": version} if versions and version is not None else {})
+        return mapping(answer, *(["data", "data"] if versions else ["data"])), number(member(answer, "lease_duration"))
 
     def _get(self, operation: str, target: str, url: str, params: Mapping[str, object]) -> dict[str, Any] | None:
         try:

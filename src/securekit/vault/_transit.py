@@ -4,16 +4,16 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import re
-from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, cast
 
-from securekit.exceptions import DecryptionError, FormatError, SecureKitError, WrapperError
+from securekit.exceptions import DecryptionError, FormatError, SecureKitError, WrapperError, WrapperUnavailableError
 from securekit.secret import Secretive
 from securekit.wrappers import WrappedKey
-from securekit.wrappers._protocol import PACKAGE_SIZE, check_recipient, labelled, open_package, seal_package
+from securekit.wrappers._protocol import check_recipient, labelled, open_package, seal_package
 
+from ._answer import mapping, member, number
 from ._failure import Outcome, VaultFailureError
 
 if TYPE_CHECKING:
@@ -23,12 +23,11 @@ if TYPE_CHECKING:
 
 __all__ = ["TransitWrapper"]
 
-T = TypeVar("T")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _MOUNT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*")
-# Vault's own form; 12 bytes of nonce and 16 of tag around the package.
-_CIPHERTEXT = re.compile(rb"vault:v([1-9][0-9]{0,8}):([A-Za-z0-9+/]+={0,2})")
-_SIZE = PACKAGE_SIZE + 12 + 16  # bytes in a ciphertext's base64
+# Vault's own form around 12 bytes of nonce, the package and 16 bytes of tag: 93 bytes, whose base64 has no padding.
+_CIPHERTEXT = re.compile(rb"vault:v([1-9][0-9]{0,8}):[A-Za-z0-9+/]{124}")
+_TYPES = {"aes256-gcm96", "chacha20-poly1305"}
 _FIRST_BATCH = 250  # items; OpenBao 2.7 refuses JSON with more than about 500 texts
 _TOO_MANY = ("too large", "too many", "complexity", "exceeded maximum", "entity too large")
 _WRONG = ("message authentication failed", "invalid ciphertext", "could not decode", "version is too new", "cipher:")
@@ -80,7 +79,9 @@ class TransitWrapper(Secretive):
             securekit.exceptions.WrapperDeniedError: Vault said no.
             securekit.exceptions.WrapperError: There is no such key, or it is of another kind.
         """
-        return self.wrap_many([(key, binding)])[0]
+        packages = [_sealed(key, binding)]
+        del key  # error trackers show the variables of the frames that an error passes
+        return self._wrap(packages)[0]
 
     def unwrap(self, wrapped: WrappedKey, binding: Binding) -> bytes:
         """Return the 32-byte key.
@@ -97,22 +98,28 @@ class TransitWrapper(Secretive):
 
     def wrap_many(self, items: Iterable[tuple[bytes, Binding]]) -> list[WrappedKey]:
         """Wrap each ``(key, binding)``, in as few calls as the server allows. Errors as `wrap`."""
-        packages = [base64.b64encode(seal_package(key, binding)).decode() for key, binding in items]
-        if not packages:
-            return []
-        self.check()
-        results = self._batched("encrypt", [{"plaintext": package} for package in packages])
-        return [self._wrapped(result) for result in results]
+        packages = [_sealed(key, binding) for key, binding in items]
+        del items
+        return self._wrap(packages)
 
     def unwrap_many(self, items: Iterable[tuple[WrappedKey, Binding]]) -> list[bytes]:
         """Unwrap each ``(wrapped, binding)``, in as few calls as the server allows. Errors as `unwrap`; one bad item fails all."""
         pairs = list(items)
-        results = self._batched("decrypt", [{"ciphertext": self._checked(wrapped)} for wrapped, _ in pairs])
-        return [_open(result.get("plaintext"), binding) for result, (_, binding) in zip(results, pairs, strict=True)]
+        packages = self._batched("decrypt", [{"ciphertext": self._checked(wrapped)} for wrapped, _ in pairs])
+        keys: list[bytes] = []
+        try:
+            for place, (_, binding) in enumerate(pairs):
+                keys.append(open_package(_decoded(packages[place]), binding))  # no variable holds one
+        except DecryptionError:
+            packages.clear()
+            keys.clear()
+            raise
+        return keys
 
     def rewrap_many(self, items: Iterable[WrappedKey]) -> list[WrappedKey]:
         """Wrap each anew under the key's latest version, inside of Vault: no key comes here. Errors as `unwrap`."""
-        return [self._wrapped(result) for result in self._batched("rewrap", [{"ciphertext": self._checked(wrapped)} for wrapped in items])]
+        results = self._batched("rewrap", [{"ciphertext": self._checked(wrapped)} for wrapped in items])
+        return [self._wrapped(ciphertext) for ciphertext in results]
 
     def version_of(self, wrapped: WrappedKey) -> int:
         """Return the version of the Transit key that ``wrapped`` was wrapped under.
@@ -124,23 +131,31 @@ class TransitWrapper(Secretive):
 
     def latest_version(self) -> int:
         """Return the version that wraps now. Errors as `wrap`."""
-        return int(self.check()["latest_version"])
+        return int(number(self.check()["latest_version"]))
 
-    def check(self) -> dict[str, Any]:
+    def check(self) -> dict[str, object]:
         """Return what Vault says of the key, if it is one that can wrap.
 
         Raises:
             securekit.exceptions.WrapperError: There is no such key, or it is of another kind. Errors as `wrap`.
         """
-        answer = self._call("keys", lambda client: client.secrets.transit.read_key(name=self._key, mount_point=self._mount))
-        facts = answer.get("data") if isinstance(answer, dict) else None
-        if not isinstance(facts, dict) or not isinstance(facts.get("latest_version"), int):
-            message = f"Vault's answer about the key {self._mount}/{self._key} is malformed"
-            raise WrapperError(message)
-        if not facts.get("supports_encryption", True) or facts.get("derived"):
-            message = f"the Transit key {self._mount}/{self._key} is derived, or does not encrypt: make one of type aes256-gcm96"
-            raise WrapperError(message)
-        return facts
+        try:
+            answer = self._vault.call(
+                "transit/keys", self.key_ref, lambda client: client.secrets.transit.read_key(name=self._key, mount_point=self._mount)
+            )
+        except VaultFailureError as failure:
+            error = self._said(failure)
+        else:
+            facts = mapping(answer, "data")
+            if not isinstance(facts.get("latest_version"), int):
+                message = f"Vault's answer about the key {self._mount}/{self._key} is malformed"
+                raise WrapperUnavailableError(message)
+            if facts.get("type") not in _TYPES or facts.get("derived"):
+                kind = f"derived {facts.get('type')}" if facts.get("derived") else facts.get("type")
+                message = f"the Transit key {self._mount}/{self._key} is of type {kind}: make one of type {min(_TYPES)}, not derived"
+                raise WrapperError(message)
+            return facts
+        raise error
 
     async def awrap(self, key: bytes, binding: Binding) -> WrappedKey:
         """Do `wrap` in a worker thread. Cancelled, the thread goes on for at most the deadline, and its result is dropped."""
@@ -158,46 +173,57 @@ class TransitWrapper(Secretive):
         """Name the key and where it is."""
         return f"<TransitWrapper {self.key_ref} at {self._vault.address}>"
 
-    def _batched(self, verb: str, items: Sequence[dict[str, str]]) -> list[dict[str, Any]]:
-        """Send items in as large batches as the server takes, and return one result per item."""
-        results: list[dict[str, Any]] = []
-        while len(results) < len(items):
-            batch = items[len(results) : len(results) + self._batch]
+    def _wrap(self, packages: list[dict[str, str]]) -> list[WrappedKey]:
+        if not packages:
+            return []
+        try:
+            self.check()
+        except SecureKitError:
+            packages.clear()
+            raise
+        return [self._wrapped(ciphertext) for ciphertext in self._batched("encrypt", packages)]
+
+    def _batched(self, verb: str, items: list[dict[str, str]]) -> list[str]:
+        """Send items in as large batches as the server takes, and return one result per item; forget all of them at a failure."""
+        results: list[str] = []
+        error: SecureKitError | None = None
+        while len(results) < len(items) and error is None:
+            size = min(self._batch, len(items) - len(results))
             try:
-                results += self._send(verb, batch)
+                results += self._send(verb, items[len(results) : len(results) + size])
             except VaultFailureError as failure:
-                if len(batch) > 1 and failure.outcome is Outcome.REFUSED and failure.says(*_TOO_MANY):
-                    self._batch = max(1, len(batch) // 2)
-                    continue
-                raise self._said(failure).with_traceback(None) from None
+                if size > 1 and failure.outcome is Outcome.REFUSED and failure.says(*_TOO_MANY):
+                    self._batch = size // 2
+                else:
+                    error = self._said(failure)
+        if error is not None:
+            items.clear()
+            results.clear()
+            raise error
         return results
 
-    def _send(self, verb: str, batch: Sequence[dict[str, str]]) -> list[dict[str, Any]]:
+    def _send(self, verb: str, batch: Sequence[dict[str, str]]) -> list[str]:
         url = f"/v1/{self._mount}/{verb}/{self._key}"
+        answer: object
         try:
             answer = self._vault.call(
                 f"transit/{verb}", self.key_ref, lambda client: client.adapter.post(url=url, json={"batch_input": batch})
             )
         except VaultFailureError as failure:
             # One bad item makes the whole answer a refusal, which has the results of the others in it.
-            answer = failure.body if failure.outcome is Outcome.REFUSED else None
-            if not isinstance(answer, dict) or not isinstance(answer.get("data"), dict):
+            if failure.outcome is not Outcome.REFUSED or member(failure.body, "data", "batch_results") is None:
                 raise
-        data = answer.get("data") if isinstance(answer, dict) else None
-        results = data.get("batch_results") if isinstance(data, dict) else None
-        if not isinstance(results, list) or len(results) != len(batch) or not all(isinstance(result, dict) for result in results):
-            raise VaultFailureError(Outcome.UNAVAILABLE, f"Vault's answer to {verb} is malformed: it has not one result per item")
+            answer = failure.body
+        results = member(answer, "data", "batch_results")
+        if not isinstance(results, list) or len(results) != len(batch):
+            raise _malformed(verb)
         for result in results:
-            if result.get("error"):
-                raise VaultFailureError(Outcome.REFUSED, "Vault refused an item", reasons=(str(result["error"])[:512],))
-        return cast("list[dict[str, Any]]", results)
-
-    def _call(self, verb: str, work: Callable[[Any], T]) -> T:
-        try:
-            return self._vault.call(f"transit/{verb}", self.key_ref, work)
-        except VaultFailureError as failure:
-            error = self._said(failure)
-        raise error
+            if error := member(result, "error"):
+                raise VaultFailureError(Outcome.REFUSED, "Vault refused an item", reasons=(str(error)[:512],))
+        texts = [member(result, "plaintext" if verb == "decrypt" else "ciphertext") for result in results]
+        if not all(isinstance(text, str) and (verb == "decrypt" or _is_wrapped(text)) for text in texts):
+            raise _malformed(verb)
+        return cast("list[str]", texts)
 
     def _said(self, failure: VaultFailureError) -> SecureKitError:
         """Return a failure in our words; wrong key and changed bytes are the one opaque error."""
@@ -219,29 +245,33 @@ class TransitWrapper(Secretive):
         _version(wrapped.ciphertext)
         return wrapped.ciphertext.decode("ascii")
 
-    def _wrapped(self, result: dict[str, Any]) -> WrappedKey:
-        text = str(result.get("ciphertext")).encode()
-        try:
-            version = _version(text)
-        except FormatError:
-            message = "Vault's answer is malformed: it is no ciphertext of Transit"
-            raise WrapperError(message) from None
-        return WrappedKey(self.name, self.key_ref, text, {"version": str(version)})
+    def _wrapped(self, ciphertext: str) -> WrappedKey:
+        data = ciphertext.encode()
+        return WrappedKey(self.name, self.key_ref, data, {"version": str(_version(data))})
+
+
+def _sealed(key: bytes, binding: Binding) -> dict[str, str]:
+    return {"plaintext": base64.b64encode(seal_package(key, binding)).decode()}
+
+
+def _malformed(verb: str) -> VaultFailureError:
+    return VaultFailureError(Outcome.UNAVAILABLE, f"Vault's answer to {verb} is malformed: it has not one result per item")
+
+
+def _is_wrapped(text: str) -> bool:
+    return _CIPHERTEXT.fullmatch(text.encode(errors="replace")) is not None
 
 
 def _version(ciphertext: bytes) -> int:
-    found = _CIPHERTEXT.fullmatch(ciphertext) if len(ciphertext) <= 4 * _SIZE else None
-    if found is not None and len(base64.b64decode(found[2] + b"==")) == _SIZE:
-        return int(found[1])
-    message = "a key wrapped by 'vault-transit' is of the form vault:v1:… around 65 bytes"
-    raise FormatError(message)
+    found = _CIPHERTEXT.fullmatch(ciphertext)
+    if found is None:
+        message = "a key wrapped by 'vault-transit' is of the form vault:v1:… around 65 bytes"
+        raise FormatError(message)
+    return int(found[1])
 
 
-def _open(plaintext: object, binding: Binding) -> bytes:
+def _decoded(plaintext: str) -> bytes:
     try:
-        package = base64.b64decode(str(plaintext), validate=True)
-    except (binascii.Error, ValueError):
-        package = b""
-    finally:
-        del plaintext
-    return open_package(package, binding)
+        return base64.b64decode(plaintext, validate=True)
+    except ValueError:
+        return b""

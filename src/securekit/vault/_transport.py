@@ -5,7 +5,7 @@ RULES of this file:
 
 1. One deadline bounds a whole call, whatever the server does: each wait for the socket gets what is left of it. (The time limits
    of HTTP libraries bound one read, and a server that sends a byte now and then keeps them waiting for ever.)
-2. An answer is read up to a cap, and never decompressed.
+2. An answer is read up to a cap, its head and the lines between its chunks included, and never decompressed.
 3. A redirect is an error: the token would go to wherever it points.
 4. Nothing comes from the environment but what the caller has read from there: no proxies, no ``.netrc``.
 """
@@ -14,11 +14,9 @@ from __future__ import annotations
 
 import io
 import json
-import time
+import socket
 from collections.abc import Mapping
-from contextvars import ContextVar
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import requests
 from hvac.adapters import Adapter
@@ -27,12 +25,11 @@ from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import HTTPError
 
+from ._answer import member
+from ._call import calling
 from ._failure import Outcome, VaultFailureError
 
-if TYPE_CHECKING:
-    import socket
-
-__all__ = ["Call", "Transport", "calling"]
+__all__ = ["Transport"]
 
 MAX_ANSWER = 8 * 1024 * 1024  # bytes; a keyring document of 2 MiB as JSON in JSON has less
 _MAX_RETRY_AFTER = 3600.0  # seconds
@@ -47,42 +44,12 @@ _UNAVAILABLE = {
     503: "it is sealed, or down for maintenance",
     504: "the gateway before it has no answer in time",
 }
+_ONE_PATH = {412, 500}  # which say nothing of other paths: behind one may be a database that is down
 _OK = 200
 _NOT_OK = 300
+_BAD = 400
 _DENIED = 403
 _MISSING = 404
-
-
-@dataclass(slots=True)
-class Call:
-    """The call that this thread is making.
-
-    Attributes:
-        deadline: When it must be over, as of `time.monotonic`.
-        token: What it shows to Vault; none for a login.
-        any_status: Whether every answer is wanted, whatever its status: health is told by the status.
-        sent: Whether anything may have reached Vault.
-    """
-
-    deadline: float
-    token: str | None = None
-    any_status: bool = False
-    sent: bool = False
-
-    def left(self) -> float:
-        """Return how many seconds are left.
-
-        Raises:
-            TimeoutError: None are.
-        """
-        left = self.deadline - time.monotonic()
-        if left <= 0:
-            message = "no time is left"
-            raise TimeoutError(message)
-        return left
-
-
-calling: ContextVar[Call] = ContextVar("securekit_vault_call")
 
 
 class Transport(Adapter):  # type: ignore[misc]  # hvac has no types
@@ -118,12 +85,9 @@ class Transport(Adapter):  # type: ignore[misc]  # hvac has no types
         sent = {"Accept-Encoding": "identity", "X-Vault-Request": "true", **(headers or {})}
         if call.token is not None:
             sent["X-Vault-Token"] = call.token
-        if self.namespace:
+        if self.namespace and not call.any_status:  # a server has one health, and tells it outside of namespaces
             sent["X-Vault-Namespace"] = self.namespace
-        wrap_ttl = kwargs.pop("wrap_ttl", None)
-        if wrap_ttl:
-            sent["X-Vault-Wrap-TTL"] = str(wrap_ttl)
-        options = {name: kwargs[name] for name in ("json", "params", "data") if kwargs.get(name) is not None}
+        options = {name: kwargs[name] for name in ("json", "params") if kwargs.get(name) is not None}
         try:
             response = self.session.request(
                 method.upper(),
@@ -146,17 +110,13 @@ class Transport(Adapter):  # type: ignore[misc]  # hvac has no types
 
 
 def _read(response: requests.Response) -> bytes:
-    """Return the body, if it is not too long and not compressed."""
+    """Return the body, if it is not compressed."""
     if response.headers.get("Content-Encoding", "identity") != "identity":
         message = "Vault's answer is compressed, which was not asked for"
         raise VaultFailureError(Outcome.UNAVAILABLE, message)
     body = bytearray()
     for piece in response.raw.stream(_PIECE, decode_content=False):
-        calling.get().left()
         body += piece
-        if len(body) > MAX_ANSWER:
-            message = f"Vault's answer has more than {MAX_ANSWER} bytes"
-            raise VaultFailureError(Outcome.UNAVAILABLE, message)
     return bytes(body)
 
 
@@ -175,28 +135,36 @@ def _parse(body: bytes) -> dict[str, Any] | None:
 
 def _answered(status: int, retry_after: str | None, body: bytes) -> VaultFailureError:
     """Return the failure that an answer with this status is. Vault's own words are kept for comparison, and not shown."""
+    answer: dict[str, Any] | None
     try:
-        answer = _parse(body) or {}
+        answer = _parse(body)
     except VaultFailureError:
-        answer = {}
-    errors = answer.get("errors")
+        answer = None
+    errors = member(answer, "errors")
     reasons = tuple(str(error)[:512] for error in errors[:16]) if isinstance(errors, list) else ()
     if status in _UNAVAILABLE or status > max(_UNAVAILABLE):
         message = f"Vault answered {status}: {_UNAVAILABLE.get(status, 'it cannot answer now')}"
-        return VaultFailureError(Outcome.UNAVAILABLE, message, reasons=reasons, retry_after=_seconds(retry_after))
-    if status == _DENIED:
-        return VaultFailureError(Outcome.DENIED, "Vault said no (403): the token's policies do not allow this", reasons=reasons)
-    if status == _MISSING:
-        return VaultFailureError(Outcome.MISSING, "there is nothing at this path in Vault (404)", reasons=reasons, body=answer)
-    if status < _OK or _NOT_OK <= status < 400:  # noqa: PLR2004 - redirects
+        away = status not in _ONE_PATH
+        return VaultFailureError(Outcome.UNAVAILABLE, message, reasons=reasons, retry_after=_seconds(retry_after), away=away)
+    if status < _BAD:
         message = f"Vault answered {status}, a redirect, which is not followed: name the address of the active server"
         return VaultFailureError(Outcome.UNAVAILABLE, message)
+    if status == _DENIED:
+        return VaultFailureError(Outcome.DENIED, "Vault said no (403): the token's policies do not allow this", reasons=reasons)
+    if answer is None or not {"errors", "data"} & answer.keys():
+        message = f"the answer {status} is not Vault's: is this address Vault's?"
+        return VaultFailureError(Outcome.UNAVAILABLE, message)
+    if status == _MISSING:
+        return VaultFailureError(Outcome.MISSING, "there is nothing at this path in Vault (404)", reasons=reasons, body=answer)
     return VaultFailureError(Outcome.REFUSED, f"Vault refused the request ({status})", reasons=reasons, body=answer)
 
 
 def _not_reached(error: Exception, *, sent: bool) -> VaultFailureError:
     """Return the failure of a request that got no answer; no text of the HTTP library is in it."""
     text = type(error).__name__ + str(error)
+    if "invalid path" in text:  # of requests, which looks for the files that it is given
+        message = "no TLS connection to Vault: the file of authorities, or of the client certificate or its key, is not there"
+        return VaultFailureError(Outcome.UNAVAILABLE, message, sent=False)
     if "CERTIFICATE_VERIFY_FAILED" in text or "doesn't match" in text or "Hostname mismatch" in text:
         message = "Vault's TLS certificate is not trusted, or is another host's: name its authority with ca= (VAULT_CACERT)"
         return VaultFailureError(Outcome.UNAVAILABLE, message, sent=False)
@@ -222,14 +190,25 @@ class _DeadlineAdapter(HTTPAdapter):
         super().init_poolmanager(*args, **kwargs)
         self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
 
+    def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:  # noqa: ANN401 - as requests has it
+        super().cert_verify(conn, url, verify, cert)
+        if verify is True:
+            conn.ca_certs = None  # the system's authorities, and not the list that requests brings along
+
 
 class _Connection(HTTPConnection):
+    def _new_conn(self) -> socket.socket:
+        return _connected(self._dns_host, self.port)
+
     def connect(self) -> None:
         super().connect()
         self.sock = cast("socket.socket", _DeadlineSocket(self.sock))
 
 
 class _TlsConnection(HTTPSConnection):
+    def _new_conn(self) -> socket.socket:
+        return _connected(self._dns_host, self.port)
+
     def connect(self) -> None:
         super().connect()
         self.sock = cast("socket.socket", _DeadlineSocket(self.sock))
@@ -241,6 +220,25 @@ class _Pool(HTTPConnectionPool):
 
 class _TlsPool(HTTPSConnectionPool):
     ConnectionCls = _TlsConnection
+
+
+def _connected(host: str, port: int) -> socket.socket:
+    """Return a socket to the first address of a host that answers; each gets its share of the time that is left."""
+    addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    failure = OSError("no such host")
+    for number, (family, kind, protocol, _, address) in enumerate(addresses):
+        sock = socket.socket(family, kind, protocol)
+        try:
+            sock.settimeout(calling.get().left() / (len(addresses) - number))
+            sock.connect(address)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.settimeout(calling.get().left())  # for TLS, before the socket is a `_DeadlineSocket`
+        except OSError as error:
+            sock.close()
+            failure = error
+        else:
+            return sock
+    raise failure
 
 
 class _DeadlineSocket:
@@ -265,12 +263,20 @@ class _DeadlineSocket:
 
 
 class _DeadlineReader(io.RawIOBase):
+    """Reads one answer: HTTP's parser makes one for each."""
+
     def __init__(self, sock: Any) -> None:  # noqa: ANN401 - plain or of TLS
         self._sock = sock
+        self._room = MAX_ANSWER + _PIECE
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any, /) -> int:  # noqa: ANN401 - a writable buffer
         self._sock.settimeout(calling.get().left())
-        return int(self._sock.recv_into(buffer))
+        size = int(self._sock.recv_into(buffer))
+        self._room -= size
+        if self._room < 0:
+            message = f"Vault's answer has more than {MAX_ANSWER} bytes"
+            raise VaultFailureError(Outcome.UNAVAILABLE, message, away=False)
+        return size

@@ -402,6 +402,10 @@ key = @"web.tls".key@
     recipients=("keyring",),
 )
 
+HIDDEN = Draft(
+    {"a": {"x": 1}, "b": {MERGE: Alias(("a",)), "x": Secret(2)}}, "yaml", "a: &a {x: 1}\nb: {<<: *a, x: '@b.x@'}\n", patterns=("b.x",)
+)
+
 ODD_KEYS = ["", "a.b", "a b", "a*b", "*", "**", "[0]", "0", "'", '"', "\\", "\n", "\u043a\u043b\u044e\u0447", "<<", "securekit ", "\u2028"]
 
 
@@ -425,6 +429,10 @@ def formats() -> Scenarios:
         "json-block-first": BASIC.opens("where the block stands is not authenticated", block_first(basic)),
         "yaml-as-json": replace(BASIC, form="yaml", text="").opens("JSON is YAML", basic),
         "yaml-comments": YAML.opens("comments and layout are not authenticated", yaml.replace("  # a", " # not a").replace("\n", "\r\n")),
+        "yaml-pattern-of-alias": replace(YAML, patterns=("db.replica", "db.password", "cache.password")).opens(
+            "patterns that match through an alias and a merge key"
+        ),
+        "yaml-hidden": HIDDEN.opens("a clear value that a merge key would repeat, were there no key of the mapping's own"),
         "ini-delimiters": INI.opens("nor are delimiters", INI.document().replace("Host = ", "Host:")),
         "empty": Draft({}, patterns=()).opens(),
         "yaml-empty": Draft({}, "yaml", "# nothing\n").opens(),

@@ -14,7 +14,7 @@ from typing import Any
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from tests.vectors.golden import config_reference as ref
-from tests.vectors.golden.config_reference import Tree
+from tests.vectors.golden.config_reference import Alias, Merge, Tree
 from tests.vectors.golden.configs import (
     BASIC,
     DOCUMENT,
@@ -432,6 +432,7 @@ def recipients() -> Scenarios:
         "four-fields": ("with four fields", f"local {reference} - -"),
         "two-spaces": ("with two spaces", mine.replace(" - -", "  - -")),
         "no-subject": ("with an empty subject", f"local {reference} - - "),
+        "subject-space": ("with a space behind its subject", f"local {reference} - - a "),
         "wrapper-upper-case": ("with a wrapper in capitals", mine.replace("local", "Local")),
         "wrapper-long": ("with a wrapper's name of 65 characters", mine.replace("local", "l" * 65)),
         "fingerprint-upper-case": ("with a fingerprint in capitals", f"local {reference} {'AB' * 32} - -"),
@@ -565,6 +566,11 @@ def copies() -> Scenarios:
     }
 
 
+CLEAR_ALIAS = Draft({"a": 1, "b": {"x": Alias(("a",))}}, "yaml", "a: &a 1\nb: {x: *a}\n", patterns=("b.x",))
+CLEAR_BELOW = Draft({"a": {"x": 1}, "b": [Alias(("a",))]}, "yaml", "a: &a {x: 1}\nb: [*a]\n", patterns=("b[0].x",))
+CLEAR_MERGE = Draft({"a": {"x": 1}, "b": {Merge.MERGE: Alias(("a",))}}, "yaml", "a: &a {x: 1}\nb: {<<: *a}\n", patterns=("b.x",))
+
+
 def reading() -> Scenarios:
     """Documents that are right, and are not for this reader; and those whose block was changed."""
     block = BASIC.authentic()
@@ -594,6 +600,13 @@ def reading() -> Scenarios:
             name: authentic(REFUSED, f"authentic, and at a pattern stands a clear value: {note}", with_password(value))
             for name, (note, value) in clear.items()
         },
+        "clear-alias": no(REFUSED, "authentic, and a pattern matches an alias of a clear value", CLEAR_ALIAS.document(), CLEAR_ALIAS),
+        "clear-below-alias": no(
+            REFUSED, "authentic, and a pattern matches a clear value below an alias", CLEAR_BELOW.document(), CLEAR_BELOW
+        ),
+        "clear-merge": no(
+            REFUSED, "authentic, and a pattern matches a clear value that a merge key repeats", CLEAR_MERGE.document(), CLEAR_MERGE
+        ),
         "added-recipient": no(
             FORMAT, "a recipient was added, without copies", BASIC.document({**block, "recipients": stranger["recipients"]})
         ),

@@ -16,6 +16,7 @@ import pytest
 
 from securekit._cli._config_exec import variable_name
 from securekit.config import parse_path
+from securekit.wrappers import CertificateWrapper
 from tests.cli.config_desk import SECRETS, Desk
 from tests.config.parts import FORMATS
 
@@ -83,6 +84,33 @@ def test_secrets_are_variables(form: str, desk: Desk) -> None:
     assert not [name for name in variables if name.endswith("PORT")]
     everything = json.loads(run(desk, file, "--all", "--prefix", "APP_", "--", sys.executable, "-c", SHOW)[1])
     assert everything.keys() >= {variable_name(leaf.path, "APP_") for leaf in desk.document(file).leaves()}
+
+
+def test_what_aliases_and_merges_repeat(desk: Desk) -> None:
+    """A secret is a variable at each path at which an application that reads the document finds it."""
+    file = desk.short("a: &a {p: fake-1}\nb: *a\nc: {<<: *a, q: 1}\n", "a.p")
+
+    assert run(desk, file, "--", "sh", "-c", 'echo "$A__P|$B__P|$C__P|$C__Q"')[1] == "fake-1|fake-1|fake-1|\n"
+
+
+@pytest.mark.parametrize("value", ["ENC[AES256_GCM,data:x]", "encrypted:" + "B" * 80, "vault:kv/app#password"])
+def test_no_program_gets_a_ciphertext_or_a_reference(value: str, desk: Desk) -> None:
+    """A clear value that is another tool's ciphertext, or a reference that nobody resolves, is refused, as the loader does."""
+    file = desk.short(f"a: fake-1\nb: '{value}'\n", "a")
+
+    desk.refused("b ", "exec", file, "--all", "--identity", "host.key", "--", "true")
+
+
+def test_no_program_starts_with_a_secret_in_clear_text(desk: Desk) -> None:
+    """What a pattern covers and stands in clear text is refused, and not left out."""
+    file = desk.short("a: fake-1\nb: 2\n", "a")
+    edit = desk.document(file).edit(
+        wrappers=[CertificateWrapper.from_files(key=desk.folder / "host.key")], adopt=True, confirmed=_references(desk, file)
+    )
+    edit.expect(["b"])
+    desk.console.write(file, edit.finish().to_bytes())
+
+    desk.refused("b is in clear text, and a pattern says that it must be encrypted", "exec", file, "--identity", "host.key", "--", "true")
 
 
 def test_types_are_texts(desk: Desk) -> None:
@@ -333,3 +361,7 @@ def test_where_there_is_no_memory(desk: Desk, monkeypatch: pytest.MonkeyPatch) -
     assert "there is no file system in memory here" in done.err
     assert desk.console.read("where").decode().startswith(f"{desk.folder}/securekit-private-")
     assert not list(desk.folder.glob("securekit-private-*"))
+
+
+def _references(desk: Desk, file: str) -> list[str]:
+    return [recipient.key_ref for recipient in desk.document(file).required.recipients]

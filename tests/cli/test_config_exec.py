@@ -20,6 +20,7 @@ from securekit.wrappers import CertificateWrapper
 from tests.cli.config_desk import SECRETS, Desk
 from tests.config.parts import FORMATS
 
+UNTRUSTED = "securekit: warning: nothing says who may sign "
 SHOW = "import os, json; print(json.dumps({k: v for k, v in os.environ.items()}))"
 
 
@@ -39,8 +40,10 @@ def first_line(process: subprocess.Popen[str]) -> str:
 
 
 def run(desk: Desk, *arguments: str) -> tuple[int, str, str]:
+    """Run it; what is said of this host, which has no trust, is left out."""
     done = desk.console.process("config", "exec", *arguments, env={"SECUREKIT_IDENTITY": "host.key"})
-    return done.code, done.out, done.err
+    lines = [line for line in done.err.splitlines(keepends=True) if not line.startswith(UNTRUSTED)]
+    return done.code, done.out, "".join(lines)
 
 
 def left_over(desk: Desk) -> set[Path]:
@@ -111,6 +114,24 @@ def test_no_program_starts_with_a_secret_in_clear_text(desk: Desk) -> None:
     desk.console.write(file, edit.finish().to_bytes())
 
     desk.refused("b is in clear text, and a pattern says that it must be encrypted", "exec", file, "--identity", "host.key", "--", "true")
+
+
+def test_whom_to_believe_is_said_by_the_host(desk: Desk) -> None:
+    """Without a trust of this host's own there is a warning: one beside the document came with it, though it is checked as well."""
+    file = desk.short("a: fake-1\n", "a")
+    command = ("exec", file, "--identity", "host.key", "--", "true")
+    assert UNTRUSTED in desk.console.process("config", *command).err
+    trust = desk.console.write("trust.toml", desk.ok("trust", file, "--signer", "alice.pem").out)
+    (desk.folder / ".git").mkdir()
+    (desk.folder / "etc").mkdir()
+    desk.console.write("etc/host.key", desk.console.read("host.key"))
+    done = desk.console.process("config", "exec", file, "--identity", "etc/host.key", "--", "true")
+    assert UNTRUSTED in done.err
+    assert "is not signed" in done.err
+
+    desk.ok("sign", file, "--sign", "alice.key")
+    done = desk.console.process("config", "exec", file, "--identity", "etc/host.key", "--trust", trust, "--", "true")
+    assert (done.code, done.err) == (0, "")
 
 
 def test_types_are_texts(desk: Desk) -> None:

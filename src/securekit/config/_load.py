@@ -21,7 +21,7 @@ from ._trust import Trust, find_trust
 if TYPE_CHECKING:
     from ._document import OpenDocument
 
-__all__ = ["load"]
+__all__ = ["load", "warn_of_forgery"]
 
 T = TypeVar("T")
 
@@ -100,7 +100,7 @@ def load(
     wrappers, file = find_identity(identity, password=password, environ=environ)
     believed = find_trust(explicit=trust, identity=file, environ=environ)
     if believed is None:
-        _warn(document)
+        warn_of_forgery(document)
     else:
         check_trust(document, believed)
     if not wrappers:
@@ -129,7 +129,8 @@ def _open(document: Document, wrappers: Any) -> OpenDocument:  # noqa: ANN401 - 
         raise
 
 
-def _warn(document: Document) -> None:
+def warn_of_forgery(document: Document) -> None:
+    """Say that no trust of this host's own was asked about a document that a program starts with."""
     message = (
         f"nothing says who may sign {Path(document.name).name}, so that whoever can write it can forge it: set up a trust.toml beside the"
         " identity (securekit config trust)"

@@ -32,6 +32,7 @@ needed and not given so is asked for. No secret ever stands in a name.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
@@ -49,6 +50,7 @@ STORE_VARIABLE = "SECUREKIT_STORE"
 WRAP_VARIABLE = "SECUREKIT_WRAP"
 
 _LOOK = 65_536  # bytes in which the kind of a key file shows
+_PKCS12 = re.compile(rb"\x30([\x00-\x80]|\x81.|\x82..|\x83...)\x02\x01\x03", re.DOTALL)  # a sequence whose version is 3; keys have 0 or 1
 
 AskPassphrase = Callable[[str], str]
 """Asks a person for the secret that the given text describes."""
@@ -194,7 +196,7 @@ def kind_of(name: str, *, opens: bool) -> str:
         raise ValueError(message) from None
     if begin.startswith(b"securekit-local-key-1:"):
         return f"local:{name}"
-    if name.endswith((".p12", ".pfx")):
+    if name.endswith((".p12", ".pfx")) or _PKCS12.match(begin):
         return f"pkcs12:{name}"
     if begin.startswith(b"securekit-pq-"):
         kind, private, public = "pq", begin.startswith(b"securekit-pq-private-"), begin.startswith(b"securekit-pq-public-")

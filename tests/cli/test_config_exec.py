@@ -16,9 +16,11 @@ import pytest
 
 from securekit._cli._config_exec import variable_name
 from securekit.config import parse_path
+from securekit.wrappers import CertificateWrapper
 from tests.cli.config_desk import SECRETS, Desk
 from tests.config.parts import FORMATS
 
+UNTRUSTED = "securekit: warning: nothing says who may sign "
 SHOW = "import os, json; print(json.dumps({k: v for k, v in os.environ.items()}))"
 
 
@@ -38,8 +40,10 @@ def first_line(process: subprocess.Popen[str]) -> str:
 
 
 def run(desk: Desk, *arguments: str) -> tuple[int, str, str]:
+    """Run it; what is said of this host, which has no trust, is left out."""
     done = desk.console.process("config", "exec", *arguments, env={"SECUREKIT_IDENTITY": "host.key"})
-    return done.code, done.out, done.err
+    lines = [line for line in done.err.splitlines(keepends=True) if not line.startswith(UNTRUSTED)]
+    return done.code, done.out, "".join(lines)
 
 
 def left_over(desk: Desk) -> set[Path]:
@@ -83,6 +87,51 @@ def test_secrets_are_variables(form: str, desk: Desk) -> None:
     assert not [name for name in variables if name.endswith("PORT")]
     everything = json.loads(run(desk, file, "--all", "--prefix", "APP_", "--", sys.executable, "-c", SHOW)[1])
     assert everything.keys() >= {variable_name(leaf.path, "APP_") for leaf in desk.document(file).leaves()}
+
+
+def test_what_aliases_and_merges_repeat(desk: Desk) -> None:
+    """A secret is a variable at each path at which an application that reads the document finds it."""
+    file = desk.short("a: &a {p: fake-1}\nb: *a\nc: {<<: *a, q: 1}\n", "a.p")
+
+    assert run(desk, file, "--", "sh", "-c", 'echo "$A__P|$B__P|$C__P|$C__Q"')[1] == "fake-1|fake-1|fake-1|\n"
+
+
+@pytest.mark.parametrize("value", ["ENC[AES256_GCM,data:x]", "encrypted:" + "B" * 80, "vault:kv/app#password"])
+def test_no_program_gets_a_ciphertext_or_a_reference(value: str, desk: Desk) -> None:
+    """A clear value that is another tool's ciphertext, or a reference that nobody resolves, is refused, as the loader does."""
+    file = desk.short(f"a: fake-1\nb: '{value}'\n", "a")
+
+    desk.refused("b ", "exec", file, "--all", "--identity", "host.key", "--", "true")
+
+
+def test_no_program_starts_with_a_secret_in_clear_text(desk: Desk) -> None:
+    """What a pattern covers and stands in clear text is refused, and not left out."""
+    file = desk.short("a: fake-1\nb: 2\n", "a")
+    edit = desk.document(file).edit(
+        wrappers=[CertificateWrapper.from_files(key=desk.folder / "host.key")], adopt=True, confirmed=_references(desk, file)
+    )
+    edit.expect(["b"])
+    desk.console.write(file, edit.finish().to_bytes())
+
+    desk.refused("b is in clear text, and a pattern says that it must be encrypted", "exec", file, "--identity", "host.key", "--", "true")
+
+
+def test_whom_to_believe_is_said_by_the_host(desk: Desk) -> None:
+    """Without a trust of this host's own there is a warning: one beside the document came with it, though it is checked as well."""
+    file = desk.short("a: fake-1\n", "a")
+    command = ("exec", file, "--identity", "host.key", "--", "true")
+    assert UNTRUSTED in desk.console.process("config", *command).err
+    trust = desk.console.write("trust.toml", desk.ok("trust", file, "--signer", "alice.pem").out)
+    (desk.folder / ".git").mkdir()
+    (desk.folder / "etc").mkdir()
+    desk.console.write("etc/host.key", desk.console.read("host.key"))
+    done = desk.console.process("config", "exec", file, "--identity", "etc/host.key", "--", "true")
+    assert UNTRUSTED in done.err
+    assert "is not signed" in done.err
+
+    desk.ok("sign", file, "--sign", "alice.key")
+    done = desk.console.process("config", "exec", file, "--identity", "etc/host.key", "--trust", trust, "--", "true")
+    assert (done.code, done.err) == (0, "")
 
 
 def test_types_are_texts(desk: Desk) -> None:
@@ -333,3 +382,7 @@ def test_where_there_is_no_memory(desk: Desk, monkeypatch: pytest.MonkeyPatch) -
     assert "there is no file system in memory here" in done.err
     assert desk.console.read("where").decode().startswith(f"{desk.folder}/securekit-private-")
     assert not list(desk.folder.glob("securekit-private-*"))
+
+
+def _references(desk: Desk, file: str) -> list[str]:
+    return [recipient.key_ref for recipient in desk.document(file).required.recipients]

@@ -245,6 +245,17 @@ def test_a_value_of_another_type_is_not_repeated(desk: Desk) -> None:
     assert "xff" not in done.err
 
 
+def test_a_value_as_an_argument(desk: Desk) -> None:
+    """It is refused, and not repeated: a log of CI would keep it."""
+    file = desk.encrypted()
+
+    done = desk("set", file, "db.password", "fake-argument")
+
+    assert done.code == 2
+    assert "a value is no argument" in done.err
+    assert "fake-argument" not in done.err
+
+
 @pytest.mark.parametrize("value", ["ENC[sk1,aaaaaaaa,x]", "ENC[AES256_GCM,data:x]", "$ANSIBLE_VAULT;1.1;AES256"])
 def test_a_ciphertext_is_no_value(value: str, desk: Desk) -> None:
     """The application would take it for the password."""

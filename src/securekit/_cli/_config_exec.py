@@ -80,18 +80,25 @@ def variable_name(path: ValuePath, prefix: str = "") -> str:
 
 def _variables(opened: OpenDocument, *, prefix: str, everything: bool) -> dict[str, tuple[str, Scalar]]:
     """Return each variable's name, with the path and value that it stands for."""
+    from securekit.config import format_path
+    from securekit.config._walk import places
+
     found: dict[str, tuple[str, Scalar]] = {}
-    for leaf in opened.document.leaves():
+    for path, leaf in places(opened.document.source.tree):
         if leaf.token is None and not everything:
             continue
-        name = variable_name(leaf.path, prefix)
+        where, name = format_path(path), variable_name(path, prefix)
         if name in found:
-            message = f"{leaf.name} and {found[name][0]} would both be the variable {name}: rename one of them"
+            message = f"{where} and {found[name][0]} would both be the variable {name}: rename one of them"
             raise ConfigError(message)
         if _DANGEROUS.fullmatch(name) or not re.fullmatch(r"[A-Z_][A-Z0-9_]*", name.upper()):
-            message = f"{leaf.name} would be the variable {name}, which changes how programs run, or is none: use --prefix"
+            message = f"{where} would be the variable {name}, which changes how programs run, or is none: use --prefix"
             raise ConfigError(message)
-        found[name] = (leaf.name, opened.value(leaf))
+        value = opened.value(leaf)
+        if leaf.token is None and isinstance(value, str) and value.startswith("vault:"):
+            message = f"{where} refers to Vault, which is not asked here, and no program may take a reference for a password"
+            raise ConfigError(message)
+        found[name] = (where, value)
     return found
 
 

@@ -134,8 +134,11 @@ class Session:
             starting: A program starts with it: then it is judged as `securekit.config.load` does, whatever was written here.
         """
         from securekit.config._base import check_trust, remember_generation
+        from securekit.config._load import warn_of_forgery
 
         document = self.read()
+        if starting and (self.trust is None or not self.trust.guarded):  # a repository's was put there with the document
+            warn_of_forgery(document)
         if self.trust is not None:
             known = not starting and self.state.seen(document.required.document).knows(document)
             check_trust(document, self.trust, known=known)

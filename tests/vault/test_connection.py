@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -320,6 +320,7 @@ def test_the_standard_variables(bao: OpenBao, approle: str, wrapped: WrappedKey,
     write(tmp_path / ".vault-token", bao.root_token)
     assert opens(VaultConnection.from_env(env), wrapped)
     assert "AppRole" in repr(VaultConnection.from_env(role))
+    assert "AppRole" in repr(VaultConnection.from_env({**env, "VAULT_TOKEN": "t"}, role_id=approle, secret_id="s"))
     assert "StaticToken" in repr(VaultConnection.from_env({**role, "VAULT_TOKEN": "t"}))
     cert = authority.issue("web2")
     more = {"VAULT_NAMESPACE": "team", "VAULT_CACERT": str(authority.ca), "VAULT_CLIENT_TIMEOUT": "90s", "VAULT_MAX_RETRIES": "9"}
@@ -395,12 +396,35 @@ def test_a_token_goes_on_while_vault_cannot_renew_it(bao: OpenBao, approle: str,
     assert len(proxy.seen(LOGIN)) == 1
 
 
+def test_others_go_on_while_one_renews(bao: OpenBao, approle: str, proxy: Proxy, wrapped: WrappedKey) -> None:
+    """A slow renewal holds up the thread that makes it, and no other."""
+    vault = VaultConnection(proxy.address, **short_role(bao, "slow", token_ttl="3s"), deadline=0.8)  # type: ignore[arg-type]
+    assert opens(vault, wrapped)
+    proxy.faulty(faults.silent, path="renew-self")
+    time.sleep(2.02)
+    with ThreadPoolExecutor(1) as pool:
+        renewing = pool.submit(opens, vault, wrapped)
+        _until(lambda: proxy.seen("renew-self"))
+        begin = time.monotonic()
+        assert opens(vault, wrapped)
+        assert time.monotonic() - begin < 0.4
+        with pytest.raises(WrapperUnavailableError):
+            renewing.result()
+
+
+def _until(condition: Callable[[], object]) -> None:
+    end = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < end, "in vain"
+        time.sleep(0.005)
+
+
 def test_a_given_token_near_its_end(bao: OpenBao, proxy: Proxy, wrapped: WrappedKey) -> None:
     """A given token that cannot be renewed is used until Vault refuses it; nothing is asked for in vain."""
-    vault = VaultConnection(proxy.address, token=bao.token(POLICY, ttl="2s", renewable=False))
+    vault = VaultConnection(proxy.address, token=bao.token(POLICY, ttl="3s", renewable=False))
     assert opens(vault, wrapped)
     proxy.faulty(None)
-    time.sleep(1.5)
+    time.sleep(2.2)
     assert opens(vault, wrapped)
     assert proxy.seen("renew-self") == []
 
@@ -532,6 +556,17 @@ def test_a_dead_server_is_asked_by_one_caller_once_per_cooldown(bao: OpenBao, pr
     time.sleep(0.45)
     assert opens(vault, wrapped)
     assert opens(vault, wrapped)
+
+
+def test_vault_may_ask_for_a_longer_pause(bao: OpenBao, proxy: Proxy, wrapped: WrappedKey) -> None:
+    """A Retry-After counts if it is longer than the cooldown, up to a minute."""
+    for asked, left in (("30", r"asked again in \d\d\.\d s"), ("86400", r"asked again in [56]\d\.\d s"), ("tomorrow", r"again in 0\.\d s")):
+        vault = VaultConnection(proxy.address, token=bao.root_token, cooldown=0.5)
+        proxy.faulty(status(429, Retry_After=asked), path="decrypt")
+        with pytest.raises(WrapperUnavailableError, match="429"):
+            opens(vault, wrapped)
+        with pytest.raises(WrapperUnavailableError, match=left):
+            opens(vault, wrapped)
 
 
 def test_one_path_that_fails_is_no_reason_to_stop_asking_for_others(bao: OpenBao, proxy: Proxy, wrapped: WrappedKey) -> None:
@@ -669,3 +704,5 @@ def test_names_with_several_addresses_share_the_time(proxy: Proxy, bao: OpenBao,
         assert opens(vault, wrapped)
     with pytest.raises(WrapperUnavailableError, match="there is no such host"):
         VaultConnection("https://nowhere.invalid", token="t", deadline=2).health()
+    with pytest.raises(WrapperUnavailableError, match="there is no such host"):
+        VaultConnection(f"https://{'a' * 64}.example", token="t", deadline=2).health()

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import logging
+import socket
 import ssl
 import time
 import tracemalloc
@@ -15,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from securekit.exceptions import (
     KeyStoreError,
@@ -313,6 +316,48 @@ def test_json_of_another_shape(shape: object, proxy: Proxy, caller: Callable[...
         KvKeyStore(one.vault, mount="kv", wrapper=TransitWrapper(one.vault, "app")).paths()
     with pytest.raises((WrapperUnavailableError, WrapperDeniedError)):
         TransitWrapper(VaultConnection(proxy.address, role_id="r", secret_id="s", deadline=1), "app").wrap(KEY, BINDING)
+
+
+HEADS = [
+    b"HTTP/1.1 200 -\r\n",
+    b"HTTP/1.1 200 -\r\nContent-Length: ",
+    b"HTTP/1.1 200 -\r\nTransfer-Encoding: chunked\r\n\r\n",
+    b"HTTP/1.1 ",
+    b"",
+]
+PARTS = [
+    b"\r\n",
+    b"\r\n\r\n",
+    b"5",
+    b"-1",
+    b"1, 2",
+    b"{}",
+    b"ffffffff\r\n",
+    b"0\r\n\r\n",
+    b"HTTP/1.1 100 -\r\n\r\n",
+    b'{"data":',
+    b"\xff\xfe",
+    b":",
+]
+
+
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.sampled_from(HEADS), st.lists(st.sampled_from(PARTS) | st.binary(max_size=40), max_size=8))
+def test_random_bytes_in_place_of_an_answer(proxy: Proxy, wrapped: WrappedKey, head: bytes, parts: list[bytes]) -> None:
+    """Whatever comes instead of an answer, only our own errors come of it, in time."""
+
+    def fault(_: Proxy, connection: socket.socket, __: faults.Request) -> None:
+        connection.sendall(head + b"".join(parts))
+        connection.close()
+        message = "closed"
+        raise OSError(message)
+
+    proxy.faulty(fault)
+    wrapper = TransitWrapper(VaultConnection(proxy.address, token="t", tries=1, deadline=DEADLINE), "app")
+    begin = time.monotonic()
+    with pytest.raises(WrapperError):
+        wrapper.unwrap(wrapped, BINDING)
+    assert time.monotonic() - begin < DEADLINE + IN_TIME
 
 
 # ------------------------------------------------------------------------------ what really happens to a server

@@ -87,8 +87,8 @@ def test_listing(vault: VaultConnection, bao: OpenBao, store: KvKeyStore, prefix
 
 def test_a_prefix_may_be_left_out(bao: OpenBao, vault: VaultConnection) -> None:
     """Then the engine holds keyrings and nothing else."""
-    bao.request("POST", "sys/mounts/team/keys", {"type": "kv", "options": {"version": "2"}})
-    storage = KvStorage(vault, mount="team/keys", prefix="")
+    bao.request("POST", "sys/mounts/shared/keys", {"type": "kv", "options": {"version": "2"}})
+    storage = KvStorage(vault, mount="shared/keys", prefix="")
     data = document()
     _until(lambda: storage.write(PATH, data, expected=None))
     assert storage.read(PATH) == data

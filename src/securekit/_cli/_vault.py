@@ -6,16 +6,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import click
 
 from ._groups import SuggestingGroup
 from ._options import as_json
 from ._ui import FAILED, handled, print_json, printable
-
-if TYPE_CHECKING:
-    from securekit.vault import TransitWrapper, VaultConnection
 
 __all__ = ["vault"]
 
@@ -38,7 +35,14 @@ def _in_use(command: F) -> F:
         click.option(
             "--store", envvar="SECUREKIT_STORE", metavar="vault:MOUNT/PREFIX", help="The keystore in use.  [env: SECUREKIT_STORE]"
         ),
-        click.option("--wrap", envvar="SECUREKIT_WRAP", metavar="vault:MOUNT/KEY", help="The Transit key in use.  [env: SECUREKIT_WRAP]"),
+        click.option(
+            "--wrap",
+            "wraps",
+            multiple=True,
+            envvar="SECUREKIT_WRAP",
+            metavar="vault:MOUNT/KEY",
+            help="A Transit key in use.  [env: SECUREKIT_WRAP]",
+        ),
     ):
         command = option(command)
     return command
@@ -47,7 +51,7 @@ def _in_use(command: F) -> F:
 @vault.command()
 @_in_use
 @handled
-def policy(*, wrap: str | None, store: str | None, references: tuple[str, ...], operator: bool) -> None:
+def policy(*, wraps: tuple[str, ...], store: str | None, references: tuple[str, ...], operator: bool) -> None:
     """Print the least policy for what is in use: what a service needs, or an operator.
 
     \b
@@ -55,25 +59,29 @@ def policy(*, wrap: str | None, store: str | None, references: tuple[str, ...], 
     """
     from securekit.vault._policy import to_hcl
 
-    click.echo(to_hcl(_needed(wrap, store, references, operator=operator)), nl=False)
+    click.echo(to_hcl(_needed(wraps, store, references, operator=operator)), nl=False)
 
 
 @vault.command()
 @_in_use
 @as_json
 @handled
-def doctor(*, wrap: str | None, store: str | None, references: tuple[str, ...], operator: bool, as_json: bool) -> None:
+def doctor(*, wraps: tuple[str, ...], store: str | None, references: tuple[str, ...], operator: bool, as_json: bool) -> None:
     """Say what is wrong between this host and Vault: reachability, TLS, seal, clock, token, capabilities, key.
 
     \b
     securekit vault doctor --wrap vault:transit/app --store vault:kv/keyrings
     """
-    from securekit.vault import VaultConnection
+    from securekit.vault import TransitWrapper, VaultConnection
     from securekit.vault._doctor import examine
+    from securekit.vault._kv import KvStorage
 
     connection = VaultConnection.from_env(cooldown=0)
-    wrapper = _wrapper(connection, wrap)
-    found = list(examine(connection, wrapper, _needed(wrap, store, references, operator=operator)))
+    policy = _needed(wraps, store, references, operator=operator)
+    wrappers = [TransitWrapper(connection, key, mount=mount) for mount, key in _keys(wraps)]
+    kv = _keystore(store)
+    storage = None if kv is None else KvStorage(connection, mount=kv[0], prefix=kv[1])
+    found = list(examine(connection, policy, wrappers=wrappers, storage=storage))
     if as_json:
         print_json([asdict(one) for one in found])
     else:
@@ -85,28 +93,25 @@ def doctor(*, wrap: str | None, store: str | None, references: tuple[str, ...], 
         sys.exit(FAILED)
 
 
-def _needed(wrap: str | None, store: str | None, references: tuple[str, ...], *, operator: bool) -> dict[str, frozenset[str]]:
+def _needed(wraps: tuple[str, ...], store: str | None, references: tuple[str, ...], *, operator: bool) -> dict[str, frozenset[str]]:
     from securekit.vault._policy import Use, least_policy
 
-    transit = _parts(wrap, last=True)
-    kv = _parts(store, last=False)
-    if transit is None and kv is None and not references:
+    transit, kv = _keys(wraps), _keystore(store)
+    if not transit and kv is None and not references:
         message = "what is in use? Name it: --wrap vault:transit/KEY, --store vault:MOUNT/PREFIX, --reference MOUNT/PATH"
         raise ValueError(message)
     return least_policy(Use.OPERATOR if operator else Use.SERVICE, transit=transit, kv=kv, references=references)
 
 
-def _parts(name: str | None, *, last: bool) -> tuple[str, str] | None:
-    """Return mount and key, or mount and prefix; None for what is not in Vault."""
+def _keys(wraps: tuple[str, ...]) -> list[tuple[str, str]]:
+    """Return mount and name of each Transit key; wrappers of other kinds are passed over."""
+    places = [name.removeprefix(_KIND).partition("?")[0].rpartition("/") for name in wraps if name.startswith(_KIND)]
+    return [(mount, key) for mount, _, key in places]
+
+
+def _keystore(name: str | None) -> tuple[str, str] | None:
+    """Return mount and prefix of a keystore in Vault; None for one elsewhere."""
     if name is None or not name.startswith(_KIND):
         return None
-    place = name.removeprefix(_KIND).partition("?")[0]
-    mount, _, rest = place.rpartition("/") if last else place.partition("/")
-    return mount, rest or "keyrings"
-
-
-def _wrapper(connection: VaultConnection, wrap: str | None) -> TransitWrapper | None:
-    from securekit.vault import TransitWrapper
-
-    parts = _parts(wrap, last=True)
-    return None if parts is None else TransitWrapper(connection, parts[1], mount=parts[0])
+    mount, _, prefix = name.removeprefix(_KIND).partition("/")
+    return mount, prefix or "keyrings"

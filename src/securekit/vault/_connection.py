@@ -100,7 +100,8 @@ class VaultConnection(Secretive):
         cert: PEM files of a client certificate and its key, which is guarded.
         deadline: Seconds for one call, with every try.
         tries: How often a call that may be repeated is tried, 1 to 3.
-        cooldown: Seconds after a call without an answer during which no other is made.
+        cooldown: Seconds after a call without an answer during which no other is made, or longer, up to a minute, if Vault asks for
+            that; 0 for none.
         on_event: Called with every `VaultEvent`; an exception from it is logged.
 
     Raises:
@@ -287,7 +288,7 @@ class VaultConnection(Secretive):
         call = Call(begin + self._deadline)
         previous = calling.set(call)
         outcome, tries = Outcome.UNAVAILABLE, 0
-        away = probing = False
+        pause, probing = 0.0, False
         try:
             if cooled:
                 probing = self._may_ask(begin)
@@ -296,18 +297,19 @@ class VaultConnection(Secretive):
                 try:
                     result = self._try(work, call, login=login)
                 except VaultFailureError as failure:
-                    outcome, away = failure.outcome, failure.away
+                    outcome = failure.outcome
+                    pause = max(self._cooldown, failure.retry_after or 0.0) if failure.away and self._cooldown else 0.0
                     if outcome is not Outcome.UNAVAILABLE or tries >= self._tries or (failure.sent and not repeatable):
                         raise
                     if not self._wait(failure.retry_after, tries, call):
                         raise
                 else:
-                    outcome, away = Outcome.DONE, False
+                    outcome = Outcome.DONE
                     return result
         finally:
             calling.reset(previous)
             if tries and cooled:
-                self._down_until = time.monotonic() + self._cooldown if away and outcome is Outcome.UNAVAILABLE else 0.0
+                self._down_until = time.monotonic() + pause if pause and outcome is Outcome.UNAVAILABLE else 0.0
             if probing:
                 self._probe.release()
             self._emit(VaultEvent(operation, target, time.monotonic() - begin, str(outcome), tries))
@@ -332,8 +334,6 @@ class VaultConnection(Secretive):
         call.token = None
         try:
             call.token = token()
-        except TimeoutError:
-            failure = VaultFailureError(Outcome.UNAVAILABLE, "Vault did not answer in time")
         except VaultFailureError as error:
             failure = error
         else:

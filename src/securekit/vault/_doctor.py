@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ from ._policy import to_hcl
 
 if TYPE_CHECKING:
     from ._connection import VaultConnection
+    from ._kv import KvStorage
     from ._transit import TransitWrapper
 
 __all__ = ["Symptom", "examine"]
@@ -34,13 +35,20 @@ class Symptom:
     repair: str = ""
 
 
-def examine(vault: VaultConnection, wrapper: TransitWrapper | None, policy: Mapping[str, frozenset[str]]) -> Iterator[Symptom]:
+def examine(
+    vault: VaultConnection,
+    policy: Mapping[str, frozenset[str]],
+    *,
+    wrappers: Sequence[TransitWrapper] = (),
+    storage: KvStorage | None = None,
+) -> Iterator[Symptom]:
     """Yield what was found, from the outside in; what cannot be looked at for want of something else is left out.
 
     Args:
         vault: The connection.
-        wrapper: The Transit key that is used, if one is.
         policy: The capabilities that are needed, by path.
+        wrappers: The Transit keys that are used.
+        storage: The keystore that is used.
     """
     try:
         health = vault.health()
@@ -61,8 +69,11 @@ def examine(vault: VaultConnection, wrapper: TransitWrapper | None, policy: Mapp
     except VaultFailureError as failure:
         yield Symptom("error", str(failure), "check how this host logs in: the token, the role, the credential")
         return
-    if wrapper is not None and any("/keys/" in path for path in policy):
-        yield from _key(wrapper)
+    if any("/keys/" in path for path in policy):  # who only unwraps does not look at the key
+        for wrapper in wrappers:
+            yield from _key(wrapper)
+    if storage is not None:
+        yield from _engine(storage)
 
 
 def _token(vault: VaultConnection) -> Iterator[Symptom]:
@@ -78,8 +89,6 @@ def _token(vault: VaultConnection) -> Iterator[Symptom]:
 
 def _capabilities(vault: VaultConnection, policy: Mapping[str, frozenset[str]]) -> Iterator[Symptom]:
     """Compare what the token may do with what is needed."""
-    if not policy:
-        return
     asked = {path: path.replace("/*", "/example") for path in policy}
     body = {"paths": list(asked.values())}
     answer = mapping(
@@ -89,7 +98,7 @@ def _capabilities(vault: VaultConnection, policy: Mapping[str, frozenset[str]]) 
     for path, needed in policy.items():
         have = set(_names(answer.get(asked[path]))) - {_DENY}
         if not have & _ALL and needed - have:
-            missing[path] = needed
+            missing[path] = needed - have
         if have - needed:
             excessive[path] = have - needed
     for path, needed in missing.items():
@@ -116,6 +125,15 @@ def _key(wrapper: TransitWrapper) -> Iterator[Symptom]:
     ):
         if facts.get(name):
             yield Symptom("warning", f"the Transit key {wrapper.key_ref} {what}", repair)
+
+
+def _engine(storage: KvStorage) -> Iterator[Symptom]:
+    try:
+        storage.check()
+    except SecureKitError as error:
+        yield Symptom("error", str(error))
+    else:
+        yield Symptom("ok", "the keystore is in a key-value engine of version 2")
 
 
 def _names(value: object) -> list[str]:

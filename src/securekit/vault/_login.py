@@ -267,7 +267,9 @@ class Tokens(Secretive):
     @contextmanager
     def _turn(self, *, wait: bool) -> Iterator[bool]:
         """Let one thread at a time change the token; the others wait for it, or learn at once that it is not their turn."""
-        mine = self._lock.acquire(blocking=False) or (wait and self._lock.acquire(timeout=calling.get().left()))
+        mine = self._lock.acquire(blocking=False) or (
+            wait and self._lock.acquire(timeout=max(0.0, calling.get().deadline - time.monotonic()))
+        )
         if wait and not mine:
             raise VaultFailureError(Outcome.UNAVAILABLE, "Vault did not answer in time: another thread is still logging in", sent=False)
         try:

@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 
 __all__ = ["Use", "least_policy", "to_hcl"]
+
+_PATH = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*")
 
 
 class Use(StrEnum):
@@ -19,34 +22,45 @@ class Use(StrEnum):
 
 
 def least_policy(
-    use: Use, *, transit: tuple[str, str] | None = None, kv: tuple[str, str] | None = None, references: tuple[str, ...] = ()
+    use: Use, *, transit: Iterable[tuple[str, str]] = (), kv: tuple[str, str] | None = None, references: Iterable[str] = ()
 ) -> dict[str, frozenset[str]]:
     """Return the capabilities that are needed, by path.
 
     Args:
         use: What the process does.
-        transit: The mount and name of a Transit key.
+        transit: The mount and name of each Transit key.
         kv: The mount and prefix of a keystore.
         references: ``mount/path`` of secrets that configuration refers to, in key-value engines of version 2.
+
+    Raises:
+        ValueError: One of them is no name, or would mean more than one thing in a policy.
     """
     policy: dict[str, frozenset[str]] = {}
     operates = use is Use.OPERATOR
-    if transit is not None:
-        mount, key = transit
-        policy[f"{mount}/decrypt/{key}"] = frozenset({"update"})
+    for mount, key in transit:
+        policy[_path(mount, "decrypt", key)] = frozenset({"update"})
         if operates:
             # Never `create`: with that, a misspelt name would make a key.
-            policy[f"{mount}/encrypt/{key}"] = frozenset({"update"})
-            policy[f"{mount}/rewrap/{key}"] = frozenset({"update"})
-            policy[f"{mount}/keys/{key}"] = frozenset({"read"})
+            policy[_path(mount, "encrypt", key)] = frozenset({"update"})
+            policy[_path(mount, "rewrap", key)] = frozenset({"update"})
+            policy[_path(mount, "keys", key)] = frozenset({"read"})
     if kv is not None:
         mount, prefix = kv
-        policy[f"{mount}/data/{prefix}/*"] = frozenset({"create", "read", "update"} if operates else {"read"})
-        policy[f"{mount}/metadata/{prefix}/*"] = frozenset({"delete", "list"} if operates else {"list"})
+        policy[f"{_path(mount, 'data', prefix)}/*"] = frozenset({"create", "read", "update"} if operates else {"read"})
+        if operates:
+            policy[f"{_path(mount, 'metadata', prefix)}/*"] = frozenset({"delete", "list"})
     for place in references:
         mount, _, path = place.partition("/")
-        policy[f"{mount}/data/{path}"] = frozenset({"read"})
+        policy[_path(mount, "data", path)] = frozenset({"read"})
     return policy
+
+
+def _path(*parts: str) -> str:
+    path = "/".join(parts)
+    if not _PATH.fullmatch(path):
+        message = f"{path!r} is no path of Vault: names of letters, digits, '_', '-' and '.', joined by '/'"
+        raise ValueError(message)
+    return path
 
 
 def to_hcl(policy: Mapping[str, frozenset[str]]) -> str:

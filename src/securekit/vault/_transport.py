@@ -32,7 +32,7 @@ from ._failure import Outcome, VaultFailureError
 __all__ = ["Transport"]
 
 MAX_ANSWER = 8 * 1024 * 1024  # bytes; a keyring document of 2 MiB as JSON in JSON has less
-_MAX_RETRY_AFTER = 3600.0  # seconds
+_MAX_RETRY_AFTER = 60.0  # seconds; whoever answers must not keep us from asking for long
 _PIECE = 64 * 1024  # bytes
 _UNAVAILABLE = {
     412: "it has not caught up with the last change",
@@ -224,8 +224,11 @@ class _TlsPool(HTTPSConnectionPool):
 
 def _connected(host: str, port: int) -> socket.socket:
     """Return a socket to the first address of a host that answers; each gets its share of the time that is left."""
-    addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     failure = OSError("no such host")
+    try:
+        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except UnicodeError:  # of a name that no host can have
+        addresses = []
     for number, (family, kind, protocol, _, address) in enumerate(addresses):
         sock = socket.socket(family, kind, protocol)
         try:

@@ -38,7 +38,7 @@ def setup(app: Any) -> None:  # noqa: ANN401 - Sphinx' application
     """Let the command line's help speak of patterns and prefixes, whose stars and underscores are no markup."""
 
     def escape(_app: object, _context: object, lines: list[str]) -> None:
-        lines[:] = [re.sub(r"\*|_(?=[\s.,:;)]|$)", r"\\\g<0>", line) for line in lines]
+        lines[:] = [re.sub(r"\*|_(?!\w)", r"\\\g<0>", line) for line in lines]
 
     for part in ("description", "options"):
         app.connect(f"sphinx-click-process-{part}", escape)

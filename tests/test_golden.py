@@ -6,7 +6,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,18 @@ import pytest
 
 from securekit._primitives.aead import KcXaes256Gcm
 from securekit._primitives.hkdf import hmac_sha256
+from securekit._primitives.signatures import SigningCertificate
 from securekit._wire.pae import ContextEncoder, encode_context
+from securekit.config import Document, OpenDocument
+from securekit.config._base import check_trust
+from securekit.config._opening import unwrap_keys
+from securekit.config._value import encode_value
 from securekit.envelope import Envelope
 from securekit.envelope._header import DataKey, payload_context
 from securekit.envelope._slots import find_slots, open_slots
 from securekit.envelope._source import FileSource
 from securekit.exceptions import (
+    ConfigError,
     DecryptionError,
     EnvelopeError,
     FormatError,
@@ -35,6 +41,7 @@ from securekit.keyring._unlocking import Opened
 from securekit.wrappers import CertificateWrapper, KeyWrapper, LocalWrapper, PassphraseWrapper, WrappedKey
 from securekit.wrappers._post_quantum import PostQuantumWrapper
 from securekit.wrappers._protocol import seal_package
+from tests.config.parts import trust_in
 from tests.conftest import Count
 from tests.envelope.parts import Pipe
 from tests.vectors.golden import generate, reference
@@ -48,13 +55,18 @@ EXPECTED: dict[str, type[Exception]] = {
     "format error": FormatError,
     "key not found": KeyNotFoundError,
     "key state error": KeyStateError,
-    "refused": KeyStoreError,
 }
-FOLDERS = ("record", "wrapped-key", "keyring", "envelope")
+FOLDERS = ("record", "wrapped-key", "keyring", "envelope", "config")
 
 
 def files(folder: str) -> list[Any]:
     return [pytest.param(json.loads(path.read_text("utf-8")), id=path.stem) for path in sorted((GOLDEN / folder).glob("*.json"))]
+
+
+@cache
+def made() -> dict[str, Any]:
+    """Return what the generator makes of each format."""
+    return dict(generate.everything())
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
@@ -62,7 +74,7 @@ def test_the_reference_makes_the_same_files(folder: str) -> None:
     """What is described and what is stored agree, to the byte, and no file is without a description."""
     stored = {path.stem: json.loads(path.read_text("utf-8")) for path in (GOLDEN / folder).glob("*.json")}
 
-    assert stored == generate.everything()[folder]
+    assert stored == made()[folder]
     assert len(stored) >= 10
 
 
@@ -152,21 +164,63 @@ def test_a_golden_envelope_is_judged_as_it_says(scenario: dict[str, Any], count:
                 assert key.payload_key(found.flags).hex() == scenario["payload_key"]
 
 
+@pytest.mark.parametrize("scenario", files("config"))
+def test_a_golden_configuration_document_is_judged_as_it_says(scenario: dict[str, Any], count: Count) -> None:
+    """A configuration document opens to the values named, and has the canonical form named; or it is refused with the one error named."""
+    judge(scenario, lambda: opened_config(scenario), count, lambda opened: values_of(opened) == scenario["values"], refused=ConfigError)
+    if scenario["expect"] == "success":
+        opened = opened_config(scenario)
+        assert opened.document.canonical.hex() == scenario["canonical"]
+        assert opened.document.to_bytes() == scenario["document"].encode()
+        keys = unwrap_keys(opened.document.required, openers_of(scenario), scenario["data_keys"], name="")
+        assert {key_id: key.value.hex() for key_id, key in keys.items()} == scenario["data_keys"]
+
+
+def openers_of(scenario: dict[str, Any]) -> list[KeyWrapper]:
+    """Return the configured wrappers of a scenario."""
+    return [wrapper_of(opener) for opener in scenario["openers"]]
+
+
+def opened_config(scenario: dict[str, Any]) -> OpenDocument:
+    """Read a configuration document as its page says, to the values that an application gets."""
+    document = Document.parse(scenario["document"].encode(), format=scenario["format"])
+    document.check_environment(scenario["environment"])
+    if "signers" in scenario:
+        signers = tuple(SigningCertificate.read(certificate.encode()) for certificate in scenario["signers"])
+        check_trust(document, trust_in(document, signers=signers))
+    opened = document.open(openers_of(scenario))
+    opened.reveal()
+    return opened
+
+
+def values_of(opened: OpenDocument) -> dict[str, str]:
+    """Return the encoding of each value by its written path."""
+    return {leaf.name: encode_value(opened.value(leaf)).hex() for leaf in opened.document.leaves()}
+
+
 def read_whole(envelope: Envelope, source: Any, context: dict[str, str]) -> bytes:
     """Return all that a reader gives."""
     with envelope.open_reader(source, context=context) as reader:
         return reader.read()
 
 
-def judge(scenario: dict[str, Any], open_it: Callable[[], Any], count: Count, is_right: Callable[[Any], bool]) -> None:
+def judge(
+    scenario: dict[str, Any],
+    open_it: Callable[[], Any],
+    count: Count,
+    is_right: Callable[[Any], bool],
+    *,
+    refused: type[Exception] = KeyStoreError,
+) -> None:
     """See that the scenario comes out as it expects, with exactly that class of error."""
     count("golden scenarios", 1)
     if scenario["expect"] == "success":
         assert is_right(open_it())
         return
-    with pytest.raises(EXPECTED[scenario["expect"]]) as caught:
+    expected = refused if scenario["expect"] == "refused" else EXPECTED[scenario["expect"]]
+    with pytest.raises(expected) as caught:
         open_it()
-    assert type(caught.value) is EXPECTED[scenario["expect"]]
+    assert type(caught.value) is expected
 
 
 def open_key(opened: Opened, version: KeyVersion) -> str | None:

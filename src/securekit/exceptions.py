@@ -81,7 +81,7 @@ class KeyFileError(SecureKitError):
 
 
 class CertificateError(SecureKitError):
-    """A certificate, or the private key beside it, must not be used for wrapping. Says why."""
+    """A certificate, or the private key beside it, must not be used for wrapping or signing; or a signature does not verify. Says why."""
 
 
 class ConfigError(SecureKitError):

@@ -32,6 +32,7 @@ needed and not given so is asked for. No secret ever stands in a name.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
@@ -43,12 +44,13 @@ if TYPE_CHECKING:
     from securekit.vault import VaultConnection
     from securekit.wrappers import KeyWrapper
 
-__all__ = ["STORE_VARIABLE", "WRAP_VARIABLE", "kind_of", "open_store", "open_wrapper"]
+__all__ = ["STORE_VARIABLE", "WRAP_VARIABLE", "file_of", "kind_of", "open_store", "open_wrapper"]
 
 STORE_VARIABLE = "SECUREKIT_STORE"
 WRAP_VARIABLE = "SECUREKIT_WRAP"
 
 _LOOK = 65_536  # bytes in which the kind of a key file shows
+_PKCS12 = re.compile(rb"\x30([\x00-\x80]|\x81.|\x82..|\x83...)\x02\x01\x03", re.DOTALL)  # a sequence whose version is 3; keys have 0 or 1
 
 AskPassphrase = Callable[[str], str]
 """Asks a person for the secret that the given text describes."""
@@ -164,6 +166,14 @@ def _open_wrapper(name: str, ask: AskPassphrase | None, vault: Callable[[], Vaul
     raise ValueError(message)
 
 
+def file_of(name: str) -> Path | None:
+    """Return the file with the secret that ``name``, a wrapper's as `open_wrapper` takes it, opens with; None if it is in no file."""
+    kind, _, rest = name.partition(":")
+    target, _, query = rest.partition("?")
+    file = _options(name, query).get("key") if kind in {"cert", "pq"} else target if kind in {"local", "passphrase", "pkcs12"} else None
+    return Path(file) if file else None
+
+
 def kind_of(name: str, *, opens: bool) -> str:
     """Return ``name`` as `open_wrapper` takes it: as it is, or, if it names a file, by what is in that file.
 
@@ -186,7 +196,7 @@ def kind_of(name: str, *, opens: bool) -> str:
         raise ValueError(message) from None
     if begin.startswith(b"securekit-local-key-1:"):
         return f"local:{name}"
-    if name.endswith((".p12", ".pfx")):
+    if name.endswith((".p12", ".pfx")) or _PKCS12.match(begin):
         return f"pkcs12:{name}"
     if begin.startswith(b"securekit-pq-"):
         kind, private, public = "pq", begin.startswith(b"securekit-pq-private-"), begin.startswith(b"securekit-pq-public-")

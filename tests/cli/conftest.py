@@ -5,16 +5,22 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from click.testing import CliRunner
 
 from securekit.__main__ import main
+
+if TYPE_CHECKING:
+    from tests.cli.config_desk import Desk
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +102,18 @@ def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Console:
     """A console in an empty folder."""
     monkeypatch.chdir(tmp_path)
     return Console(tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def desk(empty: Console) -> Iterator[Desk]:
+    """A desk with identities, and nobody's home on it; with a place in memory of its own."""
+    from tests.cli.config_desk import Desk, identities
+
+    for path in identities().iterdir():
+        shutil.copy(path, empty.folder)
+    with TemporaryDirectory(prefix="securekit-tests-", dir="/dev/shm") as memory:
+        empty.env = {"SECUREKIT_STATE": str(empty.folder / "state"), "XDG_RUNTIME_DIR": memory}
+        yield Desk(empty)
 
 
 @pytest.fixture

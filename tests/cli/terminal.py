@@ -23,7 +23,7 @@ class Terminal:
         parent, child = pty.openpty()
         self._screen = parent
         self.text = b""
-        environment = {**os.environ, **console.env, "TERM": "xterm", "COLUMNS": "200"}
+        environment = {**os.environ, "TERM": "xterm", "COLUMNS": "200", **console.env}
         self._process = subprocess.Popen(
             [sys.executable, "-m", "securekit", *typed],
             cwd=console.folder,

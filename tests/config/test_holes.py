@@ -113,7 +113,7 @@ def test_sops_type_change_of_an_encrypted_value() -> None:
     opened = document.open([host().private])
     assert [opened.at(path(name)) for name in ("debug", "port", "name")] == [False, 5432, "x"]
     assert type(opened.at(path("debug"))) is bool
-    assert not re.search("bool|int|type", token("debug", document))
+    assert len({len(token(name, document)) for name in ("debug", "port", "name")}) == 1
 
 
 def test_sops_recipient_injected_before_a_rotate() -> None:

@@ -19,11 +19,12 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-import securekit.config
+from securekit.config import Document, load, parse_path
 from securekit.config._settings import validate
 from securekit.config._watcher import Values, Watch, Watcher, file_stamp
 from securekit.exceptions import ConfigError, FormatError
 from securekit.secret import Secret
+from tests.config.parts import author, from_text, host, trust_in, write_only
 
 CANARY = "hunter2-Canary"
 
@@ -321,10 +322,15 @@ watch = Watch(read, lambda: file_stamp(path), name="app", interval=0.02)
 child = os.fork()
 if child == 0:
     (path.parent / "forked").touch()
-    end = time.monotonic() + 20
-    while watch.current != 2 and time.monotonic() < end:
+    while read()[1] != 2:
         time.sleep(0.005)
-    os._exit(0 if watch.current == 2 else 1)
+    first = watch.current
+    path.with_name("later").write_text(json.dumps({"port": 3}))
+    path.with_name("later").replace(path)
+    end = time.monotonic() + 20
+    while watch.current != 3 and time.monotonic() < end:
+        time.sleep(0.005)
+    os._exit(0 if (first, watch.current) == (2, 3) else 1)
 while not (path.parent / "forked").exists():
     time.sleep(0.005)
 path.with_name("fresh").write_text(json.dumps({"port": 2}))
@@ -334,7 +340,7 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 
 def test_a_forked_child_goes_on_watching(path: Path) -> None:
-    """A child that was forked sees changes, though threads are not forked."""
+    """A child that was forked sees changes, also from before it first asks, though threads are not forked."""
     done = subprocess.run(
         [sys.executable, "-W", "ignore::DeprecationWarning", "-c", FORKING, path], capture_output=True, text=True, timeout=60, check=False
     )
@@ -393,26 +399,51 @@ def test_an_interval_is_above_zero(path: Path) -> None:
 
 
 @pytest.mark.parametrize("into", [None, Settings])
-def test_a_watcher_loads_documents(path: Path, into: type[Settings] | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`Watcher` reads with `securekit.config.load`, options passed on, and gives the mapping or the model."""
-    options: list[dict[str, Any]] = []
+def test_a_watcher_loads_documents(tmp_path: Path, into: type[Settings] | None) -> None:
+    """`Watcher` reads as `securekit.config.load` does, options passed on, gives the mapping or the model, and closes no way back.
 
-    def load(path: Path, **given: Any) -> dict[str, Any]:
-        options.append(given)
-        return values_of(path)
-
-    monkeypatch.setattr(securekit.config, "load", load, raising=False)
+    A later document that is not valid is not kept as the highest generation: a service that is started anew has the one before.
+    """
+    first = from_text(f"port: 1\npassword: {CANARY}\n", "yaml", "password")
+    document, state = tmp_path / "production.yaml", tmp_path / "state"
     changes: list[tuple[str, ...]] = []
+    errors: list[Exception] = []
+    options: dict[str, Any] = {"identity": host().private, "trust": trust_in(first, author(), state=state)}
+
+    def deploy(port: object) -> None:
+        edit = write_only(first)
+        edit.set(parse_path("port"), port, clear=True)  # type: ignore[arg-type]
+        signed = (edit.finish() if port != 1 else first).sign(author().key)
+        document.with_name("fresh").write_bytes(signed.to_bytes())
+        document.with_name("fresh").replace(document)
+
+    deploy(1)
     with Watcher(
-        path, environment="production", into=into, interval=0.02, on_change=lambda _, paths: changes.append(paths), identity="host.key"
+        document,
+        environment="production",
+        into=into,
+        interval=0.02,
+        on_change=lambda _, paths: changes.append(paths),
+        on_error=errors.append,
+        **options,
     ) as watcher:
-        write(path, port=2)
+        if into:
+            deploy("no number")
+            until(lambda: errors)
+            load(write_back(document, first), environment="production", **options)
+        deploy(2)
         until(lambda: changes)
 
         current: Any = watcher.current
         assert (current.port if into else current["port"]) == 2
-    assert options[0] == {"environment": "production", "identity": "host.key"}
     assert changes == [("port",)]
+
+
+def write_back(path: Path, document: Document) -> Path:
+    """Put a document beside ``path``."""
+    beside = path.with_name("before.yaml")
+    beside.write_bytes(document.sign(author().key).to_bytes())
+    return beside
 
 
 def test_nothing_is_logged_of_values(path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -9,7 +9,10 @@ All blocks of one page run in order, in one temporary directory:
   without ``$ `` are what it must print (``...`` stands for anything, as in doctest); without such lines, anything goes.
   Variables live on in the page's later commands.
 - ``<!-- not-run: reason -->`` on the line above a block exempts it. The reason is not optional.
-- Blocks in other languages are not run.
+- ``<!-- file: name -->`` on the line above a block of any language saves it under that name, as the reader does.
+- Other blocks in other languages are not run.
+
+Nothing is read from or written to the home of whoever runs this: programs are told of another one.
 """
 
 from __future__ import annotations
@@ -27,22 +30,25 @@ from typing import Any
 __all__ = ["Block", "Command", "blocks", "commands", "run_page"]
 
 _FENCE = re.compile(
-    r"(?:^<!-- *not-run:(?P<reason>[^\n]*?)-->\n+)?"
-    r"^(?P<indent> *)```(?P<language>python|console) *\n(?P<text>.*?)^(?P=indent)``` *$",
+    r"(?:^<!-- *(?:not-run:(?P<reason>[^\n]*?)|file: *(?P<file>\S+) *)-->\n+)?"
+    r"^(?P<indent> *)```(?P<language>[\w-]+) *\n(?P<text>.*?)^(?P=indent)``` *$",
     re.MULTILINE | re.DOTALL,
 )
 _COMMAND = re.compile(r"^\$ (?P<line>(?:[^\n]*\\\n)*[^\n]*)\n?(?P<output>(?:(?!\$ )[^\n]*\n?)*)", re.MULTILINE)
+_RUN = {"python", "console"}
+_AUTHOR = {f"GIT_{role}_{what}": text for role in ("AUTHOR", "COMMITTER") for what, text in (("NAME", "Anna"), ("EMAIL", "anna@example"))}
 _EXIT = re.compile(r" +# exit (?P<code>\d+) *$")
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """One fenced block; ``not_run`` is the reason why it is exempt."""
+    """One fenced block; ``not_run`` is the reason why it is exempt, ``file`` what it is saved as."""
 
     language: str
     text: str
     line: int
     not_run: str | None
+    file: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +64,13 @@ def blocks(page: str) -> Iterator[Block]:
     """Yield the blocks of ``page`` that are run, or that say why they are not."""
     for match in _FENCE.finditer(page):
         reason = match["reason"]
+        if match["file"] is None and match["language"] not in _RUN:
+            continue
         if reason is not None and not reason.strip():
             message = "not-run needs a reason"
             raise ValueError(message)
         text = re.sub(rf"^{match['indent']}", "", match["text"], flags=re.MULTILINE)
-        yield Block(match["language"], text, page.count("\n", 0, match.start("text")), reason and reason.strip())
+        yield Block(match["language"], text, page.count("\n", 0, match.start("text")), reason and reason.strip(), match["file"])
 
 
 def commands(text: str) -> Iterator[Command]:
@@ -82,9 +90,11 @@ def run_page(page: Path, directory: Path) -> int:
         if block.not_run:
             continue
         count += 1
-        if block.language == "python":
+        if block.file is not None:
+            (directory / block.file).write_text(block.text)
+        elif block.language == "python":
             # Empty lines before the code make a traceback name the line of the page.
-            exec(compile("\n" * block.line + block.text, page, "exec"), namespace)  # noqa: S102  # It is our own page.
+            exec(compile("\n" * block.line + block.text, page, "exec", dont_inherit=True), namespace)  # noqa: S102  # It is our own page.
         else:
             for command in commands(block.text):
                 _run(command, directory, state, f"{page}:{block.line}")
@@ -96,7 +106,7 @@ def _run(command: Command, directory: Path, state: Path, where: str) -> None:
     done = subprocess.run(
         ["bash", "-c", f'. "$STATE"\nset -a\n{command.line}\nstatus=$?\nexport -p > "$STATE"\nexit $status'],
         cwd=directory,
-        env=os.environ | {"PATH": path, "STATE": str(state), "COLUMNS": "100", "NO_COLOR": "1"},
+        env=os.environ | _AUTHOR | {"PATH": path, "STATE": str(state), "HOME": str(state) + ".home", "COLUMNS": "100", "NO_COLOR": "1"},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -5,13 +5,17 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import Count
 from tests.docs.pages import Block, Command, blocks, commands, run_page
+from tests.openbao import started
 
+VAULT = "docs/how-to/vault.md"
 ROOT = Path(__file__).parents[2]
 PAGES = [
     path.relative_to(ROOT).as_posix() for path in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))] if "_build" not in path.parts
@@ -25,26 +29,39 @@ def test_the_examples_of_a_page_run(page: str, tmp_path: Path, monkeypatch: pyte
     directory.mkdir()
     monkeypatch.chdir(directory)
 
-    count("example blocks run", run_page(ROOT / page, directory))
+    with _vault(monkeypatch) if page == VAULT else nullcontext():
+        count("example blocks run", run_page(ROOT / page, directory))
 
     for block in blocks((ROOT / page).read_text()):
         if block.not_run:
             count(f"example block not run: {page}:{block.line}: {block.not_run}", 1)
 
 
+@contextmanager
+def _vault(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Run an OpenBao that nobody has set up yet, and tell the page's programs where it is."""
+    with started() as server:
+        for name in ("VAULT", "BAO"):
+            monkeypatch.setenv(f"{name}_ADDR", server.address)
+            monkeypatch.setenv(f"{name}_TOKEN", server.root_token)
+        yield
+
+
 def test_the_blocks_of_a_page_are_found_with_their_reasons() -> None:
-    """Python and console blocks are found, indented ones too; other languages are left alone."""
+    """Python, console and file blocks are found, indented ones too; other languages are left alone."""
     page = (
         "# Title\n\n```python\na = 1\n```\n\n"
         "<!-- not-run: needs a server -->\n```console\n$ x\n```\n\n"
         "- item\n\n  ```python\n  b\n  ```\n\n"
-        "```sh\nrm\n```\n"
+        "```sh\nrm\n```\n\n"
+        "<!-- file: a.yaml -->\n```yaml\na: 1\n```\n"
     )
 
     assert list(blocks(page)) == [
         Block("python", "a = 1\n", 3, None),
         Block("console", "$ x\n", 8, "needs a server"),
         Block("python", "b\n", 14, None),
+        Block("yaml", "a: 1\n", 23, None, "a.yaml"),
     ]
 
 
@@ -86,6 +103,15 @@ $ python -c "print('the environment has a python')"
 1 / 0
 ```
 
+<!-- file: app.py -->
+```python
+raise SystemExit(7)
+```
+
+```console
+$ python app.py  # exit 7
+```
+
 ```python
 assert Path("note").read_text() == "from python"
 ```
@@ -94,7 +120,7 @@ assert Path("note").read_text() == "from python"
 
 def test_a_page_is_run_in_one_directory_and_one_namespace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Later blocks see the names, files and variables of earlier ones."""
-    assert _run(GOOD, tmp_path, monkeypatch) == 3
+    assert _run(GOOD, tmp_path, monkeypatch) == 5
 
 
 @pytest.mark.parametrize(

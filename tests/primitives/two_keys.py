@@ -15,24 +15,35 @@ __all__ = ["derived_key", "opens_under_both"]
 _R = 0xE1 << 120  # NIST SP 800-38D, section 6.3
 
 
-def opens_under_both(one: bytes, other: bytes, nonce: bytes, plaintext: bytes) -> bytes:
-    """Return ``ciphertext ‖ tag`` that AES-GCM opens under both keys, without associated data.
+def opens_under_both(one: bytes, other: bytes, nonce: bytes, plaintext: bytes, associated_data: tuple[bytes, bytes] = (b"", b"")) -> bytes:
+    """Return ``ciphertext ‖ tag`` that AES-GCM opens under both keys, each with its own associated data.
 
     Args:
         one: 32 bytes; under it the first block decrypts to ``plaintext``.
         other: 32 bytes.
         nonce: 12 bytes.
         plaintext: 16 bytes.
+        associated_data: Under the one key, and under the other.
     """
     h1, h2 = (int.from_bytes(_block(key, bytes(16))) for key in (one, other))
     mask1, mask2 = (int.from_bytes(_block(key, nonce + b"\x00\x00\x00\x01")) for key in (one, other))
     first = int.from_bytes(_block(one, nonce + b"\x00\x00\x00\x02")) ^ int.from_bytes(plaintext)
-    lengths = 256  # bits of ciphertext: two blocks; none of associated data
-    # The tag under a key is  first · H³ ⊕ second · H² ⊕ lengths · H ⊕ mask.  Both are equal for this second block:
-    known = _multiply(first, _power(h1, 3) ^ _power(h2, 3)) ^ _multiply(lengths, h1 ^ h2) ^ mask1 ^ mask2
-    second = _multiply(known, _inverse(_power(h1, 2) ^ _power(h2, 2)))
-    tag = _multiply(first, _power(h1, 3)) ^ _multiply(second, _power(h1, 2)) ^ _multiply(lengths, h1) ^ mask1
+    # The tag under a key is  … ⊕ first · H³ ⊕ second · H² ⊕ lengths · H ⊕ mask.  Both are equal for this second block:
+    known1, known2 = (_hash(h, data, first, 0) ^ mask for h, data, mask in zip((h1, h2), associated_data, (mask1, mask2), strict=True))
+    second = _multiply(known1 ^ known2, _inverse(_power(h1, 2) ^ _power(h2, 2)))
+    tag = _hash(h1, associated_data[0], first, second) ^ mask1
     return b"".join(number.to_bytes(16) for number in (first, second, tag))
+
+
+def _hash(h: int, associated_data: bytes, *ciphertext: int) -> int:
+    """Return GHASH of the associated data and the blocks of the ciphertext (section 6.4)."""
+    padded = associated_data + bytes(-len(associated_data) % 16)
+    blocks = [int.from_bytes(padded[begin : begin + 16]) for begin in range(0, len(padded), 16)]
+    lengths = (8 * len(associated_data) << 64) + 128 * len(ciphertext)  # bits
+    result = 0
+    for block in (*blocks, *ciphertext, lengths):
+        result = _multiply(result ^ block, h)
+    return result
 
 
 def derived_key(key: bytes, nonce: bytes) -> bytes:

@@ -73,6 +73,26 @@ def test_modes(tmp_path: Path, write: Callable[..., None], umask: int, given: in
     assert (tmp_path / "file").stat().st_mode & 0o777 == mode
 
 
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o664])
+def test_mode_and_owner_are_kept_where_that_is_asked_for(tmp_path: Path, mode: int) -> None:
+    """Whatever the umask, and if root writes a file of somebody else, who has to read it afterwards as before."""
+    path = tmp_path / "file"
+    path.write_bytes(OLD)
+    owner = (65534, 65534) if os.geteuid() == 0 else (os.getuid(), os.getgid())
+    os.chown(path, *owner)
+    path.chmod(mode)
+
+    before = os.umask(0o077)
+    try:
+        write_atomic(path, NEW, expected=OLD, keep=path.stat())
+    finally:
+        os.umask(before)
+
+    found = path.stat()
+    assert (path.read_bytes(), stat.S_IMODE(found.st_mode)) == (NEW, mode)
+    assert (found.st_uid, found.st_gid) == owner
+
+
 @pytest.mark.parametrize("write", [write_atomic, write_new])
 def test_a_relative_name_means_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Callable[..., None]) -> None:
     """A bare name is a name in the directory where the process is."""

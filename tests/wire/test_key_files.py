@@ -11,6 +11,7 @@ import socket
 import struct
 import subprocess
 import tempfile
+import threading
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
@@ -559,3 +560,21 @@ def test_a_policy_of_the_largest_size_with_a_second_name(tmp_path: Path) -> None
     path.write_bytes(bytes(MAX_SIZE))
     (tmp_path / "other").hardlink_to(path)
     assert read_policy_file(path) == bytes(MAX_SIZE)
+
+
+def test_a_file_that_is_replaced_while_it_is_read(base: Path) -> None:
+    """A reader gets the old bytes or the new ones, and takes a file without a name for no second name of the key."""
+    path = _key(base / NAME)
+    stop = threading.Event()
+
+    def replace() -> None:
+        while not stop.is_set():
+            _key(base / "next").replace(path)
+
+    writer = threading.Thread(target=replace)
+    writer.start()
+    try:
+        assert {read_key_file(path) for _ in range(1000)} == {KEY}
+    finally:
+        stop.set()
+        writer.join()

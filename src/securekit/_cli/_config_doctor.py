@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Generator, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 import click
@@ -118,6 +119,7 @@ def _reading(document: Document, wrappers: list[KeyWrapper]) -> Iterator[Diagnos
     from securekit.keyring._clock import parse_time
 
     block = document.required
+    file = quote(document.name)
     ours = {(wrapper.name, wrapper.key_ref) for wrapper in wrappers}
     for recipient in block.recipients:
         mine = recipient.name in ours
@@ -126,7 +128,10 @@ def _reading(document: Document, wrappers: list[KeyWrapper]) -> Iterator[Diagnos
         )
         until = recipient.about.get("not_after")
         if mine and until is not None and parse_time(until) - time.time() < _SOON:
-            repair = "make a new one: securekit identity new; then, where it can be read: securekit config recipients add"
+            repair = (
+                "make a new one: securekit identity new --key NEW.key --cert NEW.pem --name NAME; then, where it can be read:"
+                f" securekit config recipients add {file} NEW.pem"
+            )
             yield Diagnosis("warning", f"this host's certificate ends on {until[:10]}", repair)
     if not wrappers:
         return
@@ -135,7 +140,7 @@ def _reading(document: Document, wrappers: list[KeyWrapper]) -> Iterator[Diagnos
         count = sum(1 for leaf in document.leaves() if leaf.token is not None and (opened.value(leaf), True)[1])
         opened.reveal()
     except SecureKitError as error:
-        repair = "have it encrypted for this host: securekit config recipients add FILE CERTIFICATE; or restore the last version"
+        repair = f"have it encrypted for this host: securekit config recipients add {file} CERTIFICATE; or restore the last version"
         yield Diagnosis("error", f"this host does not read it: {error}", repair)
     else:
         yield Diagnosis("ok", f"the integrity tag verifies, and {count} secrets open")
@@ -152,11 +157,11 @@ def _as_user(file: Path, name: str) -> Iterator[Diagnosis]:
         yield Diagnosis(
             "error",
             f"whether {name} can read {file} is known by trying, which takes root",
-            f"sudo securekit config doctor … --as-user {name}",
+            f"sudo securekit config doctor FILE --identity {quote(str(file))} --as-user {quote(name)}",
         )
         return
     if _can_read(file, user):
-        repair = f"if {name} is not the service itself: chown root {file} && chmod 600 {file}"
+        repair = f"if {name} is not the service itself: chown root {quote(str(file))} && chmod 600 {quote(str(file))}"
         yield Diagnosis("warning", f"{name} can read the private key {file}", repair)
     else:
         yield Diagnosis("ok", f"{name} cannot read the private key {file}")

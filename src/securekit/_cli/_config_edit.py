@@ -15,15 +15,13 @@ from types import FrameType
 
 import click
 
-from securekit.exceptions import ConfigError, SecureKitError
+from securekit.exceptions import ConfigError, FormatError, SecureKitError
 
-from ._config_private import private_folder
+from ._config_private import STOPS, private_folder
 from ._config_session import Session, document_file, with_writer
-from ._ui import handled, note, printable
+from ._ui import FAILED, handled, note, printable
 
 __all__ = ["edit"]
-
-_STOPS = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
 
 
 @click.command()
@@ -47,28 +45,39 @@ def edit(session: Session) -> None:
     text = view(document, opened)
     if opened is None:
         note("without a private key of a recipient, secrets are shown as placeholders: leave them, or put new values in their place")
-    with private_folder() as folder, _stops_wipe():
+    with _stops_wipe(), private_folder() as folder:
         file = folder / session.path.name
         file.touch(mode=0o600)
         file.write_bytes(text.encode())
         while True:
             _run_editor(file)
-            edited = file.read_bytes().decode()
-            if edited == text:
-                note(f"{session.path}: nothing was changed")
-                return
             try:
+                edited = _text_of(file)
+                if edited == text:
+                    note(f"{session.path}: nothing was changed")
+                    return
                 editing = session.edit(document)
                 apply_view(editing, document, opened, edited)
                 session.save(editing, document)
             except SecureKitError as error:
-                note(f"securekit: error: {printable(str(error))}")
-                if not sys.stdin.isatty() or not click.confirm(
-                    "Edit again? Otherwise what you have written is gone.", default=True, err=True
-                ):
+                if not sys.stdin.isatty():
                     raise
+                note(f"securekit: error: {printable(str(error))}")
+                if not click.confirm("Edit again? Otherwise what you have written is gone.", default=True, err=True):
+                    sys.exit(FAILED)
             else:
                 return
+
+
+def _text_of(file: Path) -> str:
+    data = file.read_bytes()
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+    del data  # that error would carry it, too
+    message = f"line {line} is not UTF-8"
+    raise FormatError(message)
 
 
 def _run_editor(file: Path) -> None:
@@ -88,9 +97,11 @@ def _stops_wipe() -> Iterator[None]:
     """Let signals that end this process be exceptions, so that what has to be wiped is wiped."""
 
     def stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - a handler's shape
+        for one in STOPS:
+            signal.signal(one, signal.SIG_IGN)  # the first one is enough
         raise SystemExit(128 + number)
 
-    before: dict[signal.Signals, Callable[[int, FrameType | None], object] | int | None] = {one: signal.signal(one, stop) for one in _STOPS}
+    before: dict[signal.Signals, Callable[[int, FrameType | None], object] | int | None] = {one: signal.signal(one, stop) for one in STOPS}
     try:
         yield
     finally:

@@ -8,9 +8,8 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
@@ -31,7 +30,8 @@ __all__ = ["exec_command", "variable_name"]
 
 # Variables by which whoever writes a document could run code of their own in the command.
 _DANGEROUS = re.compile(
-    r"(LD|DYLD)_.*|PYTHON.*|PERL.*|RUBY.*|NODE_OPTIONS|JAVA_TOOL_OPTIONS|GIT_.*|PATH|IFS|ENV|BASH_ENV|SHELL|HOME|TMPDIR"
+    r"(LD|DYLD|GIT|MALLOC|OPENSSL|SECUREKIT|BASH)_.*|(PYTHON|PERL|RUBY|PHP).*|NODE_(OPTIONS|PATH)|CLASSPATH|(JAVA_TOOL|JDK_JAVA|_JAVA)_OPTIONS"
+    r"|GLIBC_TUNABLES|GCONV_PATH|PATH|CDPATH|IFS|ENV|PS[0-4]|PROMPT_COMMAND|(BASH|SHELL)OPTS|SHELL|HOME|TMPDIR|EDITOR|VISUAL|PAGER|BROWSER"
 )
 _FORWARDED = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH)
 _NOT_FOUND, _NOT_EXECUTABLE, _BY_SIGNAL = 127, 126, 128  # as shells have them
@@ -58,17 +58,19 @@ def exec_command(
     \b
     securekit config exec production.yaml --identity host.key -- python app.py
     """
-    opened = session.open()
+    opened = session.open(starting=True)
     if environment is not None:
         opened.document.check_environment(environment)
     values = _variables(opened, prefix=prefix, everything=everything)
     if files:
         sys.exit(_run_with_files(command, values))
+    variables = os.environ | {name: _as_text(path, value) for name, (path, value) in values.items()}
+    for ignored in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them, and the command would so as well
+        signal.signal(ignored, signal.SIG_DFL)
     try:
-        os.execvpe(command[0], command, os.environ | {name: _as_text(path, value) for name, (path, value) in values.items()})  # noqa: S606 - no shell
+        os.execvpe(command[0], command, variables)  # noqa: S606 - no shell
     except OSError as error:
-        code = _NOT_FOUND if isinstance(error, FileNotFoundError) else _NOT_EXECUTABLE
-        _cannot_run(command[0], error, code)
+        _cannot_run(command[0], error)
 
 
 def variable_name(path: ValuePath, prefix: str = "") -> str:
@@ -78,18 +80,25 @@ def variable_name(path: ValuePath, prefix: str = "") -> str:
 
 def _variables(opened: OpenDocument, *, prefix: str, everything: bool) -> dict[str, tuple[str, Scalar]]:
     """Return each variable's name, with the path and value that it stands for."""
+    from securekit.config import format_path
+    from securekit.config._walk import places
+
     found: dict[str, tuple[str, Scalar]] = {}
-    for leaf in opened.document.leaves():
+    for path, leaf in places(opened.document.source.tree):
         if leaf.token is None and not everything:
             continue
-        name = variable_name(leaf.path, prefix)
+        where, name = format_path(path), variable_name(path, prefix)
         if name in found:
-            message = f"{leaf.name} and {found[name][0]} would both be the variable {name}: rename one of them"
+            message = f"{where} and {found[name][0]} would both be the variable {name}: rename one of them"
             raise ConfigError(message)
         if _DANGEROUS.fullmatch(name) or not re.fullmatch(r"[A-Z_][A-Z0-9_]*", name.upper()):
-            message = f"{leaf.name} would be the variable {name}, which changes how programs run, or is none: use --prefix"
+            message = f"{where} would be the variable {name}, which changes how programs run, or is none: use --prefix"
             raise ConfigError(message)
-        found[name] = (leaf.name, opened.value(leaf))
+        value = opened.value(leaf)
+        if leaf.token is None and isinstance(value, str) and value.startswith("vault:"):
+            message = f"{where} refers to Vault, which is not asked here, and no program may take a reference for a password"
+            raise ConfigError(message)
+        found[name] = (where, value)
     return found
 
 
@@ -108,49 +117,48 @@ def _as_text(path: str, value: Scalar) -> str | bytes:
 def _run_with_files(command: Sequence[str], values: dict[str, tuple[str, Scalar]]) -> int:
     from ._config_values import text_of
 
-    with private_folder() as folder:
+    with _forwarding() as running, private_folder() as folder:
         environment = dict(os.environ)
         for name, (_, value) in values.items():
             file = folder / name
             file.touch(mode=0o600)
             file.write_bytes(value if isinstance(value, bytes) else text_of(value).encode() if value is not None else b"")
             environment[f"{name}_FILE"] = str(file)
-        return _run(command, environment, folder)
-
-
-def _run(command: Sequence[str], environment: dict[str, str], folder: Path) -> int:
-    """Run the command, pass signals on to it, and return its exit code as a shell would."""
-    with _forwarding() as running:
         try:
             child = subprocess.Popen(command, env=environment | {"SECUREKIT_SECRETS": str(folder)})  # noqa: S603 - the user's own command
         except OSError as error:
-            code = _NOT_FOUND if isinstance(error, FileNotFoundError) else _NOT_EXECUTABLE
-            _cannot_run(command[0], error, code)
-        running.append(child)
-        code = child.wait()
+            _cannot_run(command[0], error)
+        code = running(child)
     return code if code >= 0 else _BY_SIGNAL - code
 
 
 @contextmanager
-def _forwarding() -> Iterator[list[subprocess.Popen[bytes]]]:
-    """Pass signals on to the process that is put into the list; from the terminal it gets them itself."""
-    running: list[subprocess.Popen[bytes]] = []
+def _forwarding() -> Iterator[Callable[[subprocess.Popen[bytes]], int]]:
+    """Give what waits for a process, and passes signals on to it, those of before as well; from the terminal it gets them itself."""
+    children: list[subprocess.Popen[bytes]] = []
+    early: list[int] = []
 
     def forward(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - a handler's shape
-        for child in running:
-            if not (number in {signal.SIGINT, signal.SIGQUIT} and sys.stdin.isatty()):
-                with suppress(ProcessLookupError):
-                    child.send_signal(number)
+        if not children:
+            early.append(number)
+        elif not (number in {signal.SIGINT, signal.SIGQUIT} and sys.stdin.isatty()):
+            children[0].send_signal(number)  # does nothing once it has ended
+
+    def wait(child: subprocess.Popen[bytes]) -> int:
+        children.append(child)
+        for number in early:
+            child.send_signal(number)
+        return child.wait()
 
     before = {one: signal.signal(one, forward) for one in _FORWARDED}
     try:
-        yield running
+        yield wait
     finally:
         for one, handler in before.items():
             signal.signal(one, handler)
 
 
-def _cannot_run(name: str, error: OSError, code: int) -> NoReturn:
+def _cannot_run(name: str, error: OSError) -> NoReturn:
     from ._ui import fail
 
-    fail(f"cannot run {name}: {error.strerror}", code=code)
+    fail(f"cannot run {name}: {error.strerror}", code=_NOT_FOUND if isinstance(error, FileNotFoundError) else _NOT_EXECUTABLE)

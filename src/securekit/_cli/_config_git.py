@@ -6,6 +6,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -68,7 +69,8 @@ def merge(base: Path, ours: Path, theirs: Path, path: Path | None, **options: An
     sign it. Two changes of one value are a conflict: ours is kept, and the exit code is 1, so that git stops.
     """
     from securekit.config import Document
-    from securekit.config._base import check_base
+    from securekit.config._base import check_base, check_confirmed, unseen_recipients
+    from securekit.config._document import read_document
     from securekit.config._formats import format_of
     from securekit.config._merge import merge_into
 
@@ -76,22 +78,29 @@ def merge(base: Path, ours: Path, theirs: Path, path: Path | None, **options: An
     form = options.pop("form") or format_of(name)
     options.pop("sign")
     session = Session(ours, form=form, name=name, **options)
-    mine, other = session.read(), Document.read(theirs, format=form)
-    ancestor = _ancestor(base, form)
+    mine = Document.parse(read_document(ours), format=form, name=str(name))
+    other = Document.parse(read_document(theirs), format=form, name=f"the other side's {name}")
     for side in (mine, other):
         if side.block is None:
             message = f"{side.name} has no securekit block: merge it as text"
             raise ConfigError(message)
     opened = session.open_if_recipient(other)
     check_base(other, opened=opened, trust=session.trust, state=session.state, adopt=bool(options["adopt"]))
+    check_confirmed(unseen_recipients(other, trust=session.trust, state=session.state), session.confirmed(other))
     edit = session.edit(mine)
     edit.also_reads(opened)
-    conflicts = merge_into(edit, base=ancestor, ours=mine, theirs=other)
+    merged = merge_into(edit, base=_ancestor(base, form), ours=mine, theirs=other, wrappers=session.wrappers)
     session.put(edit.finish(generation=max(mine.required.generation, other.required.generation) + 1), mine)
-    for conflict in conflicts:
+    if merged.exposed:
+        note(
+            "change these values at their source: a recipient whom one side has removed could read them: "
+            + printable(" ".join(merged.exposed))
+        )
+    for conflict in merged.conflicts:
         note(f"securekit: error: {printable(f'{name}: both sides changed {conflict}; ours is kept')}")
-    if conflicts:
-        note(f"securekit: hint: set what is right with: securekit config set {name} {conflicts[0]}; then git add")
+    if merged.conflicts:
+        repair = f"securekit config set {quote(str(name))} {quote(merged.conflicts[0])}; then git add"
+        note(f"securekit: hint: set what is right with: {printable(repair)}")
         sys.exit(FAILED)
 
 
@@ -109,20 +118,20 @@ def install_git(patterns: tuple[str, ...], *, everywhere: bool, attributes: Path
     securekit config install-git 'config/*.yaml'
     """
     scope = "--global" if everywhere else "--local"
-    for key, value in (
-        ("diff.securekit.textconv", "securekit config diff --textconv"),
+    for key, value in (  # behind --, since a file's name may begin like an option
+        ("diff.securekit.textconv", "securekit config diff --textconv --"),
         ("merge.securekit.name", "securekit documents of configuration"),
-        ("merge.securekit.driver", "securekit config merge %O %A %B %P"),
+        ("merge.securekit.driver", "securekit config merge -- %O %A %B %P"),
     ):
         done = subprocess.run(["git", "config", scope, key, value], capture_output=True, text=True, check=False)  # noqa: S603, S607 - fixed
         if done.returncode:
             message = f"git config failed: {done.stderr.strip() or 'is this a git repository?'}"
             raise ConfigError(message)
-    there = attributes.read_text().splitlines() if attributes.exists() else []
-    new = [line for pattern in patterns or _PATTERNS if (line := f"{pattern} diff=securekit merge=securekit") not in there]
+    there = attributes.read_text() if attributes.exists() else ""
+    new = [line for pattern in patterns or _PATTERNS if (line := f"{pattern} diff=securekit merge=securekit") not in there.splitlines()]
     if new:
         with attributes.open("a") as file:
-            file.write("".join(f"{line}\n" for line in new))
+            file.write("\n" * (there[-1:] not in ("", "\n")) + "".join(f"{line}\n" for line in new))
     note(f"git shows and merges {', '.join(patterns or _PATTERNS)} with securekit; commit {attributes}, and run this in each clone")
 
 

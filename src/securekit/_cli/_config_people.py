@@ -3,13 +3,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from securekit._wire.atomic import write_atomic
+from securekit._wire.key_files import read_key_file
 from securekit.exceptions import ConfigError
 
 from ._config_session import Session, document_file, dry_run, with_reader, with_writer, writing_options
@@ -19,11 +27,14 @@ from ._options import as_json
 from ._ui import FAILED, handled, note, print_json, print_table, printable, progress
 
 if TYPE_CHECKING:
+    from securekit.config import Document
     from securekit.config._block import Recipient
 
 __all__ = ["recipients", "rotate", "sign", "trust"]
 
-_JOURNAL = ".securekit-rotate.json"  # what a run of --all has done; gone when it is through
+_DAY = 24 * 3600  # seconds
+_MAX_JOURNAL = 64 * 1024 * 1024  # bytes
+_MAX_LOOK = 4 * 1024 * 1024  # bytes of a file that may be a document
 
 
 @click.group(cls=SuggestingGroup)
@@ -91,10 +102,8 @@ def remove(session: Session, recipient: tuple[str, ...], *, dry_run: bool) -> No
     """
     document = session.read()
     names = [_recipient(document.required.recipients, name).name for name in recipient]
-    edit = session.edit(document)
-    exposed: tuple[str, ...] = ()
-    for name in names:
-        exposed = edit.remove_recipient(name)
+    edit = session.edit(document, leaving=names)
+    exposed = [leaf.name for leaf in document.leaves() if leaf.token is not None]
     session.save(edit, document, dry_run=dry_run)
     note("change these values at their source: who was removed may have read them")
     for path in exposed:
@@ -119,45 +128,72 @@ def rotate(*, file: Path | None, folder: Path | None, dry_run: bool, **options: 
         message = "name one FILE, or a directory with --all"
         raise ValueError(message)
     if folder is not None:
-        _rotate_all(folder, dry_run=dry_run, options=options)
+        _rotate_all(folder, Session(folder, **options), dry_run=dry_run)
     if file is not None:
-        _rotate_one(file, dry_run=dry_run, options=options)
+        _rotate_one(Session(file, **options), dry_run=dry_run)
 
 
-def _rotate_one(path: Path, *, dry_run: bool, options: dict[str, Any]) -> None:
-    session = Session(path, **options)
+def _rotate_one(session: Session, *, dry_run: bool, on_write: Callable[[Document], None] = lambda _: None) -> None:
     document = session.read()
     edit = session.edit(document)
     edit.rotate()
-    session.save(edit, document, dry_run=dry_run)
+    session.save(edit, document, dry_run=dry_run, on_write=on_write)
 
 
-def _rotate_all(directory: Path, *, dry_run: bool, options: dict[str, Any]) -> None:
-    from securekit._wire.atomic import write_atomic
+def _rotate_all(directory: Path, session: Session, *, dry_run: bool) -> None:
     from securekit.exceptions import SecureKitError
 
-    journal = directory / _JOURNAL
-    done: list[str] = json.loads(journal.read_text()) if journal.exists() else []
-    if done:
-        note(f"going on where {journal} ends: {len(done)} documents are done")
-    files = [path for path in _documents(directory) if str(path.relative_to(directory)) not in done]
+    journal = _Journal(directory, session.state.folder)
+    found = _documents(directory)
+    files = found if dry_run else [path for path in found if not journal.has(path)]
+    if len(files) < len(found):
+        note(f"going on where the last run was interrupted: {len(found) - len(files)} documents are done")
     failed = 0
     with progress("documents", len(files)) as advance:
         for path in files:
             try:
-                _rotate_one(path, dry_run=dry_run, options=options)
+                _rotate_one(session.of(path), dry_run=dry_run, on_write=partial(journal.add, path))
             except (SecureKitError, OSError) as error:
                 failed += 1
-                note(f"securekit: error: {printable(f'{path}: {error}')}")
-            else:
-                done.append(str(path.relative_to(directory)))
-                if not dry_run:
-                    write_atomic(journal, json.dumps(done).encode())
+                text = str(error)
+                note(f"securekit: error: {printable(text if str(path) in text else f'{path}: {text}')}")
             advance(1)
-    note(f"{len(files) - failed} documents rotated, {failed} failed")
+    note(f"{len(files) - failed} documents {'would be ' if dry_run else ''}rotated, {failed} failed")
     if failed:
         sys.exit(FAILED)
-    journal.unlink(missing_ok=True)
+    if not dry_run:
+        journal.remove()
+
+
+class _Journal:
+    """What a run of --all has done, as digests of what it has written; gone when it is through, and forgotten after a day.
+
+    An entry is made before its document is written: if that fails, it names nothing that is there. The file stands in this host's
+    state and not in the directory, where others could name documents in it that are then passed over.
+    """
+
+    def __init__(self, directory: Path, state: Path) -> None:
+        name = hashlib.sha256(os.path.realpath(directory).encode()).hexdigest()
+        self._file = state / "rotations" / f"{name}.json"
+        self._done: list[str] = []
+        with suppress(FileNotFoundError, ValueError):
+            if time.time() - self._file.stat().st_mtime < _DAY:
+                self._done = list(json.loads(read_key_file(self._file, max_size=_MAX_JOURNAL)))
+
+    def has(self, path: Path) -> bool:
+        return self._digest(path, path.read_bytes()) in self._done
+
+    def add(self, path: Path, document: Document) -> None:
+        self._done.append(self._digest(path, document.to_bytes()))
+        self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_atomic(self._file, json.dumps(self._done).encode())
+
+    def remove(self) -> None:
+        self._file.unlink(missing_ok=True)
+
+    @staticmethod
+    def _digest(path: Path, data: bytes) -> str:
+        return hashlib.sha256(os.path.realpath(path).encode() + b"\0" + data).hexdigest()
 
 
 def _documents(directory: Path) -> list[Path]:
@@ -167,17 +203,26 @@ def _documents(directory: Path) -> list[Path]:
 
     found = []
     for path in sorted(directory.rglob("*")):
-        if path.is_symlink() or not path.is_file() or any(part.startswith(".git") for part in path.parts):
+        if path.is_symlink() or not path.is_file() or ".git" in path.relative_to(directory).parts:
             continue
         try:
             document = Document.read(path)
         except SecureKitError:
-            if b"securekit" in path.read_bytes()[: 4 * 1024 * 1024] and b"ENC[sk1," in path.read_bytes():
+            if _looks_encrypted(path):
                 note(f"securekit: warning: {printable(str(path))} looks like a document, and is not read: securekit config verify")
             continue
         if document.block is not None:
             found.append(path)
     return found
+
+
+def _looks_encrypted(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            data = file.read(_MAX_LOOK)
+    except OSError:
+        return True  # it cannot be told, and so somebody should look
+    return b"securekit" in data and b"ENC[sk1," in data
 
 
 @click.command()

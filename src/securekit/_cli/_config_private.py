@@ -1,18 +1,33 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Folders for secrets in clear text: of mode 0700, in memory where the system has such a place, and wiped afterwards."""
+"""Folders for secrets in clear text: of mode 0700, in memory where the system has such a place, and wiped afterwards.
+
+RULES of this file:
+
+1. While a folder is in use, its ``flock`` is held, which the kernel frees when its holder dies. So whoever makes one next
+   finds those whose holder was killed, and wipes them.
+2. No signal comes in between while a folder is wiped.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import gettempdir, mkdtemp
 
 from ._ui import note
 
-__all__ = ["private_folder", "wipe"]
+__all__ = ["STOPS", "private_folder", "wipe"]
+
+STOPS = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
+"""The signals that end a process which a person or the system wants to end."""
+
+_PREFIX = "securekit-private-"
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 # Where systems have a file system in memory; the first that is there, writable and one is taken.
 _IN_MEMORY = ("XDG_RUNTIME_DIR", "/run/user/{uid}", "/dev/shm")  # noqa: S108 - a folder of mode 0700 is made in it
@@ -26,11 +41,44 @@ def private_folder() -> Iterator[Path]:
     base = _place()
     if base is None:
         note("securekit: warning: there is no file system in memory here: secrets are on disk for a while, and wiped as well as can be")
-    folder = Path(mkdtemp(prefix="securekit-", dir=base))  # of mode 0700
+    place = Path(gettempdir()) if base is None else base
+    _wipe_orphans(place)
+    folder, lock = _made(place)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     try:
-        yield folder
-    finally:
+        try:
+            yield folder
+        finally:
+            signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
+    finally:  # also if a signal came just before they were blocked
         wipe(folder)
+        os.close(lock)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _made(place: Path) -> tuple[Path, int]:
+    """Make a folder, and hold its lock; again, if another process took it for an orphan in between."""
+    while True:
+        folder = Path(mkdtemp(prefix=_PREFIX, dir=place))  # of mode 0700
+        with suppress(FileNotFoundError):
+            lock = os.open(folder, _FOLDER)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if folder.exists():
+                return folder, lock
+            os.close(lock)
+
+
+def _wipe_orphans(place: Path) -> None:
+    """Wipe what killed processes of this user left in ``place``."""
+    for folder in place.glob(f"{_PREFIX}*"):
+        with suppress(OSError):  # it is in use, somebody else's, or gone
+            lock = os.open(folder, _FOLDER)
+            try:
+                if os.fstat(lock).st_uid == os.geteuid():
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    wipe(folder)
+            finally:
+                os.close(lock)
 
 
 def wipe(folder: Path) -> None:

@@ -4,14 +4,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from functools import wraps
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from copy import copy
+from functools import cached_property, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from securekit.exceptions import ConfigError, DecryptionError
+from securekit.exceptions import ConfigError, ConflictError, DecryptionError
 
 from ._ui import note, printable
 
@@ -56,6 +58,7 @@ _CONFIRM = click.option(
     help="A recipient's key that you have compared with its owner; may be given several times.",
 )
 _ADOPT = click.option("--adopt", is_flag=True, help="Take over changes that cannot be verified, after they are shown.")
+_TRIES = 5  # to write a document that others write, too
 _YES = click.option("--yes", is_flag=True, help="Do not ask.")
 
 
@@ -89,7 +92,6 @@ class Session:
     ) -> None:
         from securekit.config._identity import find_identity
         from securekit.config._state import HostState
-        from securekit.config._trust import find_trust
 
         self.path = path
         self.name = name or path
@@ -99,10 +101,25 @@ class Session:
         self._adopted = False
         self._yes = yes
         self._sign = sign
+        self._named_trust = trust
+        self._signing_key: SigningKey | None = None
         self.wrappers: list[KeyWrapper]
-        self.wrappers, file = find_identity(list(identities) or None, ask=_ask)
-        self.trust: Trust | None = find_trust(explicit=trust, identity=file, document=name or path, repository=True)
+        self.wrappers, self._identity_file = find_identity(list(identities) or None, ask=_ask)
         self.state = HostState.of_user()
+
+    @cached_property
+    def trust(self) -> Trust | None:
+        """Whom to believe about the document."""
+        from securekit.config._trust import find_trust
+
+        return find_trust(explicit=self._named_trust, identity=self._identity_file, document=self.name, repository=True)
+
+    def of(self, path: Path) -> Session:
+        """Return the same session on another document, whose trust is its own: no password is asked for twice."""
+        other = copy(self)
+        other.path = other.name = path
+        other.__dict__.pop("trust", None)
+        return other
 
     def read(self) -> Document:
         """Return the document as its file has it now."""
@@ -110,65 +127,121 @@ class Session:
 
         return Document.read(self.path, format=self.form)
 
-    def open(self) -> OpenDocument:
-        """Return the document, verified and open for reading."""
-        from securekit.config._base import check_trust
+    def open(self, *, starting: bool = False) -> OpenDocument:
+        """Return the document, verified and open for reading.
+
+        Args:
+            starting: A program starts with it: then it is judged as `securekit.config.load` does, whatever was written here.
+        """
+        from securekit.config._base import check_trust, remember_generation
+        from securekit.config._load import warn_of_forgery
 
         document = self.read()
+        if starting and (self.trust is None or not self.trust.guarded):  # a repository's was put there with the document
+            warn_of_forgery(document)
         if self.trust is not None:
-            known = self.state.seen(document.required.document).knows(document.source.text)
-            check_trust(document, self.trust, signed=not known)
+            known = not starting and self.state.seen(document.required.document).knows(document)
+            check_trust(document, self.trust, known=known)
         if not self.wrappers:
             document.required  # noqa: B018 - that it is not encrypted is said first
             message = f"{self.path} is read with a private key: --identity FILE, or SECUREKIT_IDENTITY"
             raise ConfigError(message)
-        return self.proven(lambda: document.open(self.wrappers))
+        opened = self.proven(lambda: document.open(self.wrappers))
+        if starting:
+            opened.reveal()  # refuses what no program may start with: a secret in clear text, or somebody else's ciphertext
+            if self.trust is not None:
+                remember_generation(document, self.trust)
+        return opened
 
     def open_if_recipient(self, document: Document) -> OpenDocument | None:
         """Return a document open for reading; None if nothing here reads it."""
         return self.proven(lambda: document.open_if_recipient(self.wrappers, adopt=self._adopt))
 
-    def edit(self, document: Document) -> Edit:
-        """Begin an editing session on an encrypted document, asking about what nothing here has verified."""
+    def edit(self, document: Document, *, leaving: Sequence[tuple[str, str]] = ()) -> Edit:
+        """Begin an editing session on an encrypted document, asking about what nothing here has verified.
+
+        Args:
+            document: As it was read.
+            leaving: Names of recipients that are removed at once.
+        """
         if self._adopt and not self._adopted:
             self._show_changes(document)
             self._adopted = True
-        confirmed = [*self._confirmed, *self._ask_about_recipients(document)]
+        confirmed = self.confirmed(document, leaving)
         return self.proven(
-            lambda: document.edit(wrappers=self.wrappers, trust=self.trust, state=self.state, confirmed=confirmed, adopt=self._adopt)
+            lambda: document.edit(
+                wrappers=self.wrappers, trust=self.trust, state=self.state, confirmed=confirmed, adopt=self._adopt, leaving=leaving
+            )
         )
 
-    def save(self, edit: Edit, before: Document | None, *, dry_run: bool = False) -> Document:
+    def change(self, work: Callable[[Edit], None], *, dry_run: bool = False) -> Document:
+        """Read the document, change it, and write it; anew, on what is there then, if somebody else was faster.
+
+        From the second try on, nobody else on this host writes meanwhile: the first one may have waited for a person to type.
+        """
+        with suppress(ConflictError):
+            return self._change(work, dry_run=dry_run)
+        with self.state.alone():
+            for _ in range(_TRIES - 2):
+                with suppress(ConflictError):
+                    return self._change(work, dry_run=dry_run)
+            return self._change(work, dry_run=dry_run)
+
+    def _change(self, work: Callable[[Edit], None], *, dry_run: bool) -> Document:
+        document = self.read()
+        edit = self.edit(document)
+        work(edit)
+        return self.save(edit, document, dry_run=dry_run)
+
+    def save(
+        self, edit: Edit, before: Document | None, *, dry_run: bool = False, on_write: Callable[[Document], None] = lambda _: None
+    ) -> Document:
         """Finish a session, sign if a key is given, and write the file.
 
         Args:
             edit: The session.
             before: The document as it was read; None for a new file.
             dry_run: Say what would change, and write nothing.
+            on_write: Told of the document just before it is written.
         """
-        return self.put(edit.finish(), before, dry_run=dry_run)
+        return self.put(edit.finish(), before, dry_run=dry_run, on_write=on_write)
 
     @property
     def signs(self) -> bool:
         """Whether there is a key that signs what is written."""
         return self._sign is not None
 
-    def put(self, document: Document, before: Document | None, *, dry_run: bool = False, signing: bool = False) -> Document:
+    def put(
+        self,
+        document: Document,
+        before: Document | None,
+        *,
+        dry_run: bool = False,
+        signing: bool = False,
+        on_write: Callable[[Document], None] = lambda _: None,
+    ) -> Document:
         """Write a finished document; arguments as `save`. With ``signing``, also one that has not changed."""
+        from securekit.config._base import check_policy
+
+        trust = self.trust  # if it cannot be read, nothing is written
         if before is not None and document.to_bytes() == before.to_bytes() and not signing:
             note(f"{self.name}: nothing to change")
             return document
+        if self.trust is not None and before is not None and before.block is not None:
+            entry = self.trust.entry(before.block.document.hex())
+            entry.check_recipients(recipient.name for recipient in document.required.recipients)
         if dry_run:
             self._show(before, document)
             note(f"{self.name}: nothing was written")
             return document
+        if before is not None and before.block is not None and trust is not None:
+            check_policy(document, trust)
         if self._sign is not None:
             document = document.sign(self.signing_key(self._sign))
-        document.write(self.path, expected=before)
-        block = document.required
-        self.state.remember(
-            block.document, text=document.source.text, format=document.format, recipients=[recipient.name for recipient in block.recipients]
-        )
+        with self.state.alone():
+            self.state.remember(document)  # first: if this process is killed in between, the next command still knows what it finds
+            on_write(document)
+            document.write(self.path, expected=before)
         self._say(document)
         return document
 
@@ -177,7 +250,9 @@ class Session:
         from securekit._primitives.signatures import SigningKey
         from securekit._wire.key_files import read_key_file
 
-        return SigningKey.read(read_key_file(path), password=lambda: _ask(f"password of {path}"))
+        if self._signing_key is None:
+            self._signing_key = SigningKey.read(read_key_file(path), password=lambda: _ask(f"password of {path}"))
+        return self._signing_key
 
     @staticmethod
     def proven(work: Callable[[], T]) -> T:
@@ -191,11 +266,17 @@ class Session:
             )
             raise
 
-    def _ask_about_recipients(self, document: Document) -> list[str]:
+    def confirmed(self, document: Document, leaving: Sequence[tuple[str, str]] = ()) -> tuple[str, ...]:
+        """Return the references of confirmed recipients, after asking about those of ``document`` that are new and stay."""
+        self._confirmed += tuple(self._ask_about_recipients(document, leaving))
+        return self._confirmed
+
+    def _ask_about_recipients(self, document: Document, leaving: Sequence[tuple[str, str]]) -> list[str]:
         """Return the references of new recipients that the person at the terminal has confirmed."""
         from securekit.config._base import unseen_recipients
 
-        unseen = [one for one in unseen_recipients(document, trust=self.trust, state=self.state) if one.key_ref not in self._confirmed]
+        unseen = unseen_recipients(document, trust=self.trust, state=self.state)
+        unseen = tuple(one for one in unseen if one.key_ref not in self._confirmed and one.name not in leaving)
         if not unseen or not sys.stdin.isatty():
             return []
         note(f"{self.name} names recipients to whom this host has never written; they will read what you set:")
@@ -233,11 +314,20 @@ class Session:
             note(printable(str(difference)))
 
     def _say(self, document: Document) -> None:
+        from securekit.config._base import check_signed
+
         block = document.required
         signed = f"{len(block.signatures)} signature{'s' if len(block.signatures) != 1 else ''}" if block.signatures else "not signed"
         note(f"{self.name}: generation {block.generation}, {signed}")
-        if not block.signatures and self.trust is not None:
-            note(f"securekit: hint: hosts whose trust.toml wants a signature refuse it until: securekit config sign {self.name} --sign KEY")
+        entry = self.trust.documents.get(block.document.hex()) if self.trust is not None else None
+        hint = f"securekit config sign {self.name} --sign KEY"
+        if entry is not None and not block.signatures:
+            note(f"securekit: hint: hosts whose trust.toml wants a signature refuse it until: {hint}")
+        elif entry is not None:
+            try:
+                check_signed(document, entry)
+            except ConfigError as error:
+                note(f"securekit: hint: hosts refuse it as it is: {printable(str(error))}: {hint}")
 
 
 def with_reader(command: F) -> F:

@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 import click
@@ -19,6 +21,7 @@ from ._options import as_json
 from ._ui import handled, note, print_json, print_table, printable
 
 if TYPE_CHECKING:
+    from securekit.config import Document, Edit
     from securekit.config._tree import Scalar
 
 __all__ = ["decrypt", "encrypt", "get", "init", "list_values", "set_value", "text_of", "unset"]
@@ -103,12 +106,13 @@ def encrypt(session: Session, *, environment: str | None, recipients: tuple[str,
     finished = session.save(edit, document, dry_run=dry_run)
     left = sum(leaf.token is None for leaf in finished.leaves())
     note(f"{len(done)} values encrypted now, {left} are in clear text")
-    _warn_of_secrets(session)
+    _warn_of_secrets(finished)
 
 
 @click.command("set")
 @document_file
 @_PATH
+@click.argument("given", nargs=-1, metavar="")
 @click.option("--stdin", is_flag=True, help="Read the value from standard input.")
 @click.option("--from-file", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Read the value from a file.")
 @click.option("--keep-newline", is_flag=True, help="Keep the line's end behind the value, which is left out otherwise.")
@@ -123,6 +127,7 @@ def set_value(
     session: Session,
     path: str,
     *,
+    given: tuple[str, ...],
     stdin: bool,
     from_file: Path | None,
     keep_newline: bool,
@@ -139,14 +144,17 @@ def set_value(
     printf %s "$NEW" | securekit config set production.yaml db.password --stdin
     securekit config set production.yaml smtp.tls.key --from-file smtp.key --create --encrypt
     """
+    if given:  # and not repeated in a message, which CI keeps
+        message = "a value is no argument, since every user of this machine sees those, and histories keep them: change it at its source"
+        raise ValueError(message)
     where = parse_path(path)
-    document = session.read()
-    document.required  # noqa: B018 - that it is not encrypted is said before anything is asked
-    edit = session.edit(document)
-    edit.check_target(where, create=create, clear=clear, protect=protect)
-    value = _value(path, stdin=stdin, from_file=from_file, keep_newline=keep_newline, kind=kind)
-    edit.set(where, value, create=create, clear=clear, protect=protect)
-    session.save(edit, document, dry_run=dry_run)
+    value = cache(lambda: _value(path, stdin=stdin, from_file=from_file, keep_newline=keep_newline, kind=kind))
+
+    def change(edit: Edit) -> None:
+        edit.check_target(where, create=create, clear=clear, protect=protect)  # before anybody is asked
+        edit.set(where, value(), create=create, clear=clear, protect=protect)
+
+    session.change(change, dry_run=dry_run)
 
 
 @click.command()
@@ -161,13 +169,20 @@ def unset(session: Session, path: str | None, *, pattern: str | None, dry_run: b
     if (path is None) == (pattern is None):
         message = "name one thing to remove: PATH, or a pattern with --pattern"
         raise ValueError(message)
-    document = session.read()
-    edit = session.edit(document)
-    if path is not None:
-        edit.unset(parse_path(path))
-    if pattern is not None:
-        edit.forget(pattern)
-    session.save(edit, document, dry_run=dry_run)
+
+    unmatched: list[str] = []
+
+    def change(edit: Edit) -> None:
+        unmatched[:] = _unmatched(edit.document)
+        if path is not None:
+            edit.unset(parse_path(path))
+        if pattern is not None:
+            edit.forget(pattern)
+
+    document = session.change(change, dry_run=dry_run)
+    for left in set(_unmatched(document)) - set(unmatched):
+        repair = f"securekit config unset {session.path} --pattern {quote(left)}"
+        note(f"securekit: hint: a pattern matches nothing now; remove it with: {printable(repair)}")
 
 
 @click.command()
@@ -220,6 +235,10 @@ def decrypt(session: Session, *, output: Path | None) -> None:
         out.write(clear)
 
 
+def _unmatched(document: Document) -> tuple[str, ...]:
+    return document.required.patterns.unmatched([leaf.path for leaf in document.leaves()])
+
+
 def _required(environment: str | None) -> str:
     if environment is None:
         message = "where does the document belong? Name it with --environment, for example --environment production"
@@ -250,6 +269,9 @@ def _value(path: str, *, stdin: bool, from_file: Path | None, keep_newline: bool
         data = sys.stdin.buffer.read()
     elif from_file:
         data = from_file.read_bytes()
+    elif not sys.stdin.isatty():
+        message = f"there is no terminal to ask for the value of {path} on: add --stdin or --from-file FILE"
+        raise ValueError(message)
     else:
         data = click.prompt(f"New value of {path}", hide_input=True, confirmation_prompt=True, err=True).encode()
     if not keep_newline:
@@ -281,9 +303,9 @@ def text_of(value: Scalar) -> str:
             return value.isoformat()
 
 
-def _warn_of_secrets(session: Session) -> None:
+def _warn_of_secrets(document: Document) -> None:
     """Warn of values in clear text that look like secrets: a pattern that misses one is found now, and not in a leak."""
     from securekit.config._examine import suspicious
 
-    for leaf, what in suspicious(session.read()):
+    for leaf, what in suspicious(document):
         note(f"securekit: warning: {printable(format_path(leaf.path))}: {what}")

@@ -153,9 +153,9 @@ def print_table(columns: Sequence[str], rows: Sequence[Mapping[str, object]]) ->
         return
     from rich.console import Console
     from rich.markup import escape
-    from rich.table import Table
+    from rich.table import Column, Table
 
-    table = Table(*columns)
+    table = Table(*(Column(column, overflow="fold") for column in columns))  # fingerprints are compared and copied: nothing is cut
     for row in rows:
         table.add_row(*(escape(printable(str(row[column]))) for column in columns))
     Console().print(table)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -32,7 +33,9 @@ _LOCK_TIMEOUT = 30.0  # seconds
 _POLL = 0.01  # seconds
 
 
-def write_atomic(path: str | os.PathLike[str], data: bytes, *, mode: int = 0o600, expected: bytes | None = None) -> None:
+def write_atomic(
+    path: str | os.PathLike[str], data: bytes, *, mode: int = 0o600, expected: bytes | None = None, keep: os.stat_result | None = None
+) -> None:
     """Replace the file at ``path``, and return once that is durable.
 
     Args:
@@ -40,6 +43,7 @@ def write_atomic(path: str | os.PathLike[str], data: bytes, *, mode: int = 0o600
         data: What it holds from now on.
         mode: What the new file's mode is, less the umask.
         expected: What it holds now, as its editor has read it. Then a symbolic link is refused.
+        keep: Whose mode, owner and group the new file has, as far as this process may give it away.
 
     Raises:
         securekit.exceptions.ConflictError: The file is gone, or holds something else than ``expected``; nothing was written.
@@ -48,7 +52,7 @@ def write_atomic(path: str | os.PathLike[str], data: bytes, *, mode: int = 0o600
     """
     target = Path(path)
     with _opened(target.parent, _DIRECTORY) as directory:
-        with locked(directory, target.parent), _temporary(directory, target.name, data, mode) as temporary:
+        with locked(directory, target.parent), _temporary(directory, target.name, data, mode, keep) as temporary:
             if expected is not None:
                 _check_unchanged(directory, target, expected)
             os.rename(temporary, target.name, src_dir_fd=directory, dst_dir_fd=directory)
@@ -143,13 +147,17 @@ def locked(descriptor: int, name: Path, *, shared: bool = False) -> Iterator[Non
 
 
 @contextmanager
-def _temporary(directory: int, name: str, data: bytes, mode: int) -> Iterator[str]:
+def _temporary(directory: int, name: str, data: bytes, mode: int, keep: os.stat_result | None = None) -> Iterator[str]:
     """Yield the name of a complete and durable file beside ``name``, which is gone afterwards."""
     temporary = f".{name}.tmp"
     with suppress(FileNotFoundError):
         os.unlink(temporary, dir_fd=directory)
     try:
         with _opened(temporary, _NEW, mode, directory=directory) as descriptor:
+            if keep is not None:
+                with suppress(OSError):  # only root gives files away; who else may write here leaves its own
+                    os.fchown(descriptor, keep.st_uid, keep.st_gid)
+                os.fchmod(descriptor, stat.S_IMODE(keep.st_mode))
             _fill(descriptor, data)
         yield temporary
     finally:

@@ -139,7 +139,7 @@ def _repair(step: Path) -> str | None:
 
 def _judge_key(title: str, real: Path, facts: os.stat_result, read_only: bool) -> None:  # noqa: FBT001 - a callback's shape
     mode, file = stat.S_IMODE(facts.st_mode), quote(str(real))
-    if facts.st_nlink != 1:
+    if facts.st_nlink > 1:  # it has none if it was replaced just after it was opened: then no other name leads to it
         message = (
             f"{title} has {facts.st_nlink} hard links, so that another name leads to the key; find it and remove it, or"
             f" make this one a file of its own with: cp -p {file} {file}.own && mv {file}.own {file}"

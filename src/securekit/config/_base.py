@@ -18,32 +18,48 @@ if TYPE_CHECKING:
     from ._state import HostState
     from ._trust import DocumentTrust, Trust
 
-__all__ = ["check_base", "check_moved", "check_trust", "unseen_recipients"]
+__all__ = [
+    "check_base",
+    "check_confirmed",
+    "check_moved",
+    "check_policy",
+    "check_signed",
+    "check_trust",
+    "remember_generation",
+    "unseen_recipients",
+]
 
 
 def check_base(
-    document: Document, *, opened: OpenDocument | None, trust: Trust | None, state: HostState | None, adopt: bool = False
+    document: Document,
+    *,
+    opened: OpenDocument | None,
+    trust: Trust | None,
+    state: HostState | None,
+    adopt: bool = False,
+    leaving: Collection[tuple[str, str]] = (),
 ) -> None:
     """Check that the document is what somebody who is believed has made.
 
-    That is: this host has verified or written this very text; or allowed signers have signed it; or, where there is no trust, its
-    integrity tag was verified with a private key (``opened``); or the caller has looked at the changes and adopts them.
+    That is: this host has verified or written this very version; or allowed signers have signed it; or, where there is no trust, its
+    integrity tag was verified with a private key (``opened``); or the caller has looked at the changes and adopts them. Unless it
+    is adopted, it is no older than the trust wants it. Recipients that are ``leaving`` need not be allowed any more.
 
     Raises:
         securekit.exceptions.ConfigError: None of these; or the trust does not allow its recipients, environment or generation.
     """
     block = document.required
-    if trust is not None:
-        check_trust(document, trust, signed=False)
-    if adopt or (state is not None and state.seen(block.document).knows(document.source.text)):
+    entry = None if trust is None else check_policy(document, trust, leaving)
+    if adopt:
         return
-    if trust is not None:
+    known = state is not None and state.seen(block.document).knows(document)
+    if entry is not None:
         try:
-            check_signed(document, trust.entry(block.document.hex()))
+            _check_author(document, entry, known=known)
         except ConfigError as error:
             message = f"{document.name}: {error}; look at what has changed, and take it over with --adopt, or have its author sign it"
             raise ConfigError(message) from None
-    elif opened is None:
+    elif opened is None and not known:
         message = (
             f"{document.name} was last changed by somebody whom nothing here can verify: look at what has changed, and take it over with"
             " --adopt; or verify it with --identity, or by signatures (docs: trust.toml)"
@@ -51,8 +67,36 @@ def check_base(
         raise ConfigError(message)
 
 
-def check_trust(document: Document, trust: Trust, *, signed: bool = True) -> None:
-    """Check everything that trust says of a document: environment, recipients, least generation, and signatures if ``signed``.
+def check_trust(document: Document, trust: Trust, *, known: bool = False) -> None:
+    """Check everything that trust says of a document: environment, recipients, signatures unless it is ``known``, and generation.
+
+    Raises:
+        securekit.exceptions.ConfigError: Something is not as the trust wants it.
+    """
+    _check_author(document, check_policy(document, trust), known=known)
+
+
+def remember_generation(document: Document, trust: Trust) -> None:
+    """Keep the generation of a document that ``check_trust`` has let pass, and that an application starts with: it opens, and is valid.
+
+    What people look at or edit is not kept: it is perhaps never deployed, and root's file in the service's place would stop the
+    service. Nor is what does not open here: the way back to the last good document stays.
+
+    Raises:
+        securekit.exceptions.ConfigError: This host has seen a later one meanwhile; or it cannot be recorded.
+    """
+    block = document.required
+    trust.entry(block.document.hex()).check_generation(block.generation, remember=True)
+
+
+def _check_author(document: Document, entry: DocumentTrust, *, known: bool) -> None:
+    if not known:
+        check_signed(document, entry)
+    entry.check_generation(document.required.generation, remember=False)
+
+
+def check_policy(document: Document, trust: Trust, leaving: Collection[tuple[str, str]] = ()) -> DocumentTrust:
+    """Check what trust says of a document whoever wrote it, its environment and recipients, and return what it says.
 
     Raises:
         securekit.exceptions.ConfigError: Something is not as the trust wants it.
@@ -61,10 +105,8 @@ def check_trust(document: Document, trust: Trust, *, signed: bool = True) -> Non
     entry = trust.entry(block.document.hex())
     if entry.environment is not None:
         document.check_environment(entry.environment)
-    entry.check_recipients(recipient.name for recipient in block.recipients)
-    if signed:
-        check_signed(document, entry)
-        entry.check_generation(block.generation)  # last: it remembers the highest, which nobody may forge
+    entry.check_recipients(recipient.name for recipient in block.recipients if recipient.name not in leaving)
+    return entry
 
 
 def check_signed(document: Document, entry: DocumentTrust) -> None:
@@ -78,10 +120,16 @@ def check_signed(document: Document, entry: DocumentTrust) -> None:
 
 
 def unseen_recipients(document: Document, *, trust: Trust | None, state: HostState | None) -> tuple[Recipient, ...]:
-    """Return the recipients that neither the trust allows nor this host has confirmed: nobody wraps to them unasked."""
+    """Return the recipients that neither the trust allows nor this host has confirmed: nobody wraps to them unasked.
+
+    What a repository's trust allows is taken over when this host first meets the document. Later it counts no more: a branch that
+    nobody has reviewed may have changed both.
+    """
     block = document.required
-    known: Collection[str] = state.seen(block.document).recipients if state is not None else ()
-    allowed = trust.entry(block.document.hex()).recipients if trust is not None else frozenset()
+    seen = state.seen(block.document) if state is not None else None
+    known: Collection[str] = seen.recipients if seen is not None else ()
+    believed = trust if trust is not None and (trust.guarded or not known) else None
+    allowed = believed.entry(block.document.hex()).recipients if believed is not None else frozenset()
     return tuple(
         recipient
         for recipient in block.recipients

@@ -32,10 +32,10 @@ ID_SIZE = 16  # bytes of a document's id
 TAG_SIZE = 32  # bytes, HMAC-SHA-256
 _MAX_PUBLIC = 2048  # bytes; the largest is an X-Wing key of 1,216
 _MAX_SIGNATURE = 1024  # bytes, RSA-8192
-_MAX_SUBJECT = 256  # characters
+_MAX_REFERENCE = 700  # characters, as in every other format
 _NAMES = ("format", "document", "environment", "generation", "encrypt", "recipients", "keys", "tag", "signatures")
 _ENVIRONMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_RECIPIENT = re.compile(r"([a-z0-9-]{1,64}) ([\x21-\x7e]{1,2800}) ([0-9a-f]{64}|-) ([0-9TZ:-]{20}|-) (.{1,256})")
+_RECIPIENT = re.compile(r"([a-z0-9-]{1,64}) ([\x21-\x7e]{1,2800}) ([0-9a-f]{64}|-) ([0-9TZ:-]{20}|-) (\S(?:.{0,254}\S)?)")
 _PUBLIC_KINDS = ("x509-", "hpke-")  # whose reference is the SHA-256 of the public key
 _NOTHING = "-"
 
@@ -69,7 +69,7 @@ class Recipient:
     def encode(self) -> str:
         """Return the one line: wrapper, public key or reference, fingerprint, last moment, subject; ``-`` for nothing."""
         key = base64url.encode(self.public) if self.public is not None else self.key_ref or _NOTHING
-        about = [self.about.get(name) or _NOTHING for name in ("fingerprint", "not_after", "subject")]
+        about = [self.about.get(name, "").strip() or _NOTHING for name in ("fingerprint", "not_after", "subject")]
         return " ".join((self.wrapper, key, *about))
 
     @classmethod
@@ -87,6 +87,8 @@ class Recipient:
         if "not_after" in about:
             parse_time(about["not_after"])
         if not wrapper.startswith(_PUBLIC_KINDS):
+            if len(key) > _MAX_REFERENCE:
+                _refuse("has a recipient with a reference that is too long")
             return cls(wrapper, "" if key == _NOTHING else key, None, about)
         public = base64url.decode(key)
         if len(public) > _MAX_PUBLIC:
@@ -220,20 +222,17 @@ class MetadataBlock:
         if tuple(sorted(metadata)) != tuple(sorted(_NAMES)):
             _refuse("has other entries than it should")
         lists = {name: _texts(metadata[name], most) for name, most in _LISTS.items()}
-        try:
-            recipients = tuple(map(Recipient.decode, lists["recipients"]))
-            block = cls(
-                document=bytes.fromhex(_text(metadata, "document", r"[0-9a-f]{32}")),
-                environment=_text(metadata, "environment", _ENVIRONMENT.pattern),
-                generation=int(_text(metadata, "generation", r"[1-9][0-9]{0,15}")),
-                encrypt=lists["encrypt"],
-                recipients=recipients,
-                keys=tuple(DataKey.decode(text, recipients) for text in lists["keys"]),
-                tag=base64url.decode(_text(metadata, "tag", r"[A-Za-z0-9_-]{43}")),
-                signatures=tuple(map(Signature.decode, lists["signatures"])),
-            )
-        except UnicodeEncodeError:
-            _refuse("has a text that is none")
+        recipients = tuple(map(Recipient.decode, lists["recipients"]))
+        block = cls(
+            document=bytes.fromhex(_text(metadata, "document", r"[0-9a-f]{32}")),
+            environment=_text(metadata, "environment", _ENVIRONMENT.pattern),
+            generation=int(_text(metadata, "generation", r"[1-9][0-9]{0,15}")),
+            encrypt=lists["encrypt"],
+            recipients=recipients,
+            keys=tuple(DataKey.decode(text, recipients) for text in lists["keys"]),
+            tag=base64url.decode(_text(metadata, "tag", r"[A-Za-z0-9_-]{43}")),
+            signatures=tuple(map(Signature.decode, lists["signatures"])),
+        )
         block.check()
         return block
 

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What differs between two versions of a document: clear values, and that secrets, recipients and patterns have changed."""
+"""What differs between two versions of a document: clear values, and that secrets, recipients and patterns have changed.
+
+What is a secret in one version is not shown where the other has it in clear text.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ class Difference:
         change: ``"added"``, ``"removed"`` or ``"changed"``.
         what: ``"value"`` (in clear text), ``"secret"``, ``"recipient"``, ``"pattern"`` or ``"environment"``.
         name: The path, the recipient, or the pattern.
-        before: Of a clear value, as text; empty if there was none.
+        before: Of a clear value, as text; empty if there was none, or if it is a secret.
         after: The same.
     """
 
@@ -43,14 +46,24 @@ class Difference:
 def differences(old: Document | None, new: Document) -> list[Difference]:
     """Return what ``new`` has that ``old`` has not, and the other way round. Secrets are compared as ciphertexts."""
     before, after = _things(old), _things(new)
+    hidden = _secrets(old) | _secrets(new)
     found: list[Difference] = []
     for key in dict.fromkeys((*before, *after)):
         if key in before and key in after and before[key] == after[key]:
             continue
         (what, name), change = key, "changed" if key in before and key in after else "added" if key in after else "removed"
-        shown = [repr(things[key]) if what == "value" and key in things else "" for things in (before, after)]
+        clear = what == "value" and name not in hidden
+        shown = [repr(things[key]) if clear and key in things else "" for things in (before, after)]
         found.append(Difference(change, what, name, *shown))
     return found
+
+
+def _secrets(document: Document | None) -> set[str]:
+    """Return the paths of what is encrypted, or must be."""
+    if document is None or document.block is None:
+        return set()
+    patterns = document.required.patterns
+    return {leaf.name for leaf in document.leaves() if leaf.token is not None or patterns.matches(leaf.path)}
 
 
 def _things(document: Document | None) -> Mapping[tuple[str, str], Hashable]:

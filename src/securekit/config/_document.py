@@ -21,10 +21,10 @@ from . import _formats
 from ._block import MetadataBlock, Signature
 from ._canonical import canonical
 from ._opening import check_tag, unwrap_keys
-from ._path import format_path
+from ._path import Patterns, format_path
 from ._token import DocumentKey, must_open
 from ._tree import MAX_SIZE, Path, Scalar, Source
-from ._walk import Leaf, find, leaves, reveal, tokens
+from ._walk import Leaf, find, leaves, places, reveal, tokens
 
 if TYPE_CHECKING:
     from securekit._primitives.signatures import SigningKey
@@ -135,10 +135,18 @@ class Document:
         """Yield every value with its path, in the document's order."""
         return leaves(self.source.tree)
 
+    def places(self) -> Iterator[tuple[Path, Leaf]]:
+        """Yield every value with each path at which an application sees it: aliases and merge keys repeat values."""
+        return places(self.source.tree)
+
     def clear_secrets(self) -> tuple[Leaf, ...]:
         """Return the values that a pattern wants encrypted, and that are in clear text."""
-        patterns = self.required.patterns
-        return tuple(leaf for leaf in self.leaves() if leaf.token is None and patterns.matches(leaf.path))
+        covered = self.covered(self.required.patterns)
+        return tuple(leaf for leaf in self.leaves() if leaf.token is None and leaf.path in covered)
+
+    def covered(self, patterns: Patterns) -> frozenset[Path]:
+        """Return the paths of the values that one of ``patterns`` matches, wherever an application sees them."""
+        return frozenset(leaf.path for path, leaf in self.places() if patterns.matches(path))
 
     def check_environment(self, environment: str) -> None:
         """Check that the document belongs to ``environment``.
@@ -199,6 +207,7 @@ class Document:
         state: HostState | None = None,
         confirmed: Collection[str] = (),
         adopt: bool = False,
+        leaving: Collection[tuple[str, str]] = (),
         clock: Callable[[], float] = time.time,
     ) -> Edit:
         """Begin an editing session on this encrypted document, if it may be built upon.
@@ -210,6 +219,7 @@ class Document:
             state: What this host has seen.
             confirmed: References of recipients that the caller has compared with their owners.
             adopt: The caller has looked at the changes of an unverified document, and takes them over.
+            leaving: Names of recipients that are removed at once, as by `Edit.remove_recipient`: the trust need not allow them any more.
             clock: Seconds since 1970, for tests.
 
         Raises:
@@ -221,9 +231,13 @@ class Document:
         from ._edit import Edit
 
         opened = self.open_if_recipient(wrappers, adopt=adopt)
-        check_base(self, opened=opened, trust=trust, state=state, adopt=adopt)
-        check_confirmed(unseen_recipients(self, trust=trust, state=state), confirmed)
-        return Edit(self, self.required, writers=self.writers(wrappers, clock=clock), opened=opened, adopt=adopt, clock=clock)
+        check_base(self, opened=opened, trust=trust, state=state, adopt=adopt, leaving=leaving)
+        unseen = [one for one in unseen_recipients(self, trust=trust, state=state) if one.name not in leaving]
+        check_confirmed(unseen, confirmed)
+        edit = Edit(self, self.required, writers=self.writers(wrappers, clock=clock), opened=opened, adopt=adopt, clock=clock)
+        for name in leaving:
+            edit.remove_recipient(name)
+        return edit
 
     def writers(self, wrappers: Sequence[KeyWrapper], *, clock: Callable[[], float] = time.time) -> list[KeyWrapper]:
         """Return what wraps to each recipient: its public key from the metadata, or one of ``wrappers``.
@@ -274,7 +288,7 @@ class Document:
         """Write the document to a file: atomically, and only if the file is still what it was.
 
         Args:
-            path: The file. Its mode is kept; a new one is readable by all: it holds no secret in clear text.
+            path: The file. Its mode and owner are kept; a new one is readable by all: it holds no secret in clear text.
             expected: What the file held when it was read; None if there was no file.
 
         Raises:
@@ -390,7 +404,7 @@ def write_document(path: FilePath, data: bytes, *, expected: bytes | None) -> No
         if expected is None:
             write_new(path, data, mode=0o644)
         else:
-            write_atomic(path, data, mode=stat.S_IMODE(path.lstat().st_mode), expected=expected)
+            write_atomic(path, data, expected=expected, keep=path.lstat())
     except OSError as error:
         message = f"cannot write {path}: {error.strerror}; what was there before is intact"
         raise ConfigError(message) from None

@@ -105,8 +105,12 @@ class DocumentTrust:
         self._warn_of_expired(accepted, datetime.fromtimestamp(clock(), UTC))
         return accepted
 
-    def check_generation(self, generation: int) -> None:
+    def check_generation(self, generation: int, *, remember: bool = True) -> None:
         """Check that the document is not older than it may be, and remember ``generation``; for when its signatures were checked.
+
+        Args:
+            generation: The document's.
+            remember: Whether it is kept; otherwise it is only compared, and nothing is written.
 
         Raises:
             securekit.exceptions.ConfigError: It is older than the least, or than one that this host has seen; or the state cannot
@@ -123,7 +127,7 @@ class DocumentTrust:
                     f"is of generation {generation}, and this host has seen {seen}: deploy a newer one;"
                     f" or, if it is meant to go back: rm {quote(str(self.state))}"
                 )
-            if generation == seen or self._write_state(self.state, before, generation):
+            if generation == seen or not remember or self._write_state(self.state, before, generation):
                 return
         self._refuse(f"cannot be recorded in {self.state}, which others change all the time: run the command again")
 

@@ -8,7 +8,7 @@ read what others write later. An author who can read nothing can so write everyt
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,7 @@ from ._block import ID_SIZE, MAX_KEYS, DataKey, MetadataBlock, Recipient, check_
 from ._path import Pattern, Patterns, format_path
 from ._token import DocumentKey, foreign
 from ._tree import Path, Scalar
-from ._value import encode_value
+from ._value import MAX_VALUE, encode_value
 from ._walk import Leaf, find, leaves, tokens
 
 if TYPE_CHECKING:
@@ -31,8 +31,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Edit"]
 
-_MAX_VALUE = 1024 * 1024  # bytes of one value
 _KEY_SIZE = 32  # bytes
+
+_Copies = dict[tuple[str, str], bytes]
 
 
 class Edit(Secretive):
@@ -59,8 +60,7 @@ class Edit(Secretive):
         self._writers = {(wrapper.name, wrapper.key_ref): wrapper for wrapper in writers}
         self._opened = opened
         self._clock = clock
-        # Each data key with the recipients of the version of the document that it comes from: its copies are in their order.
-        self._carried: dict[str, tuple[DataKey, tuple[Recipient, ...]]] = {key.id: (key, block.recipients) for key in block.keys}
+        self._carried = _copies(block)
         self._key = self._new_key(block)
         self._changed = adopt or document.block is None
 
@@ -140,7 +140,8 @@ class Edit(Secretive):
             leaf = None
         else:
             leaf = find_leaf(self._document, path)
-        covered = self._block.patterns.matches(path) or (leaf is not None and leaf.token is not None)
+        patterns = self._block.patterns
+        covered = patterns.matches(path) or (leaf is not None and (leaf.token is not None or path in self._document.covered(patterns)))
         if clear and covered:
             message = f"{name} must be encrypted, so that it is not written in clear text"
             raise ConfigError(message)
@@ -187,7 +188,7 @@ class Edit(Secretive):
             ValueError: One has another form.
         """
         new = [text for text in dict.fromkeys(patterns) if text not in self._block.encrypt]
-        paths = [leaf.path for leaf in self._document.leaves()]
+        paths = [path for path, _ in self._document.places()]
         for text in Patterns(new).unmatched(paths):
             from ._document import suggestion
 
@@ -195,8 +196,8 @@ class Edit(Secretive):
             raise ConfigError(message)
         self._block = replace(self._block, encrypt=(*self._block.encrypt, *new))
         self._changed = self._changed or bool(new)
-        wanted = self._block.patterns
-        found = [leaf for leaf in self._document.leaves() if leaf.token is None and wanted.matches(leaf.path)]
+        wanted = self._document.covered(self._block.patterns)
+        found = [leaf for leaf in self._document.leaves() if leaf.token is None and leaf.path in wanted]
         for leaf in found:
             _check_value(leaf.name, leaf.value)
         self._seal({leaf.path: leaf.value for leaf in found})
@@ -276,19 +277,34 @@ class Edit(Secretive):
 
         edited = self._document.with_text(text)
         check_moved(self._base, edited)
-        gone = self._block.patterns.unmatched(leaf.path for leaf in edited.leaves())
+        gone = self._block.patterns.unmatched(path for path, _ in edited.places())
         for pattern in gone:
-            if Pattern(pattern).matches_any(leaf.path for leaf in self._base.leaves()):
+            if Pattern(pattern).matches_any(path for path, _ in self._base.places()):
                 message = f"the pattern {pattern!r} would match nothing any more: keep what it matches, or remove it with unset"
                 raise ConfigError(message)
         self._take(text)
         self.protect(())
 
-    def carry(self, other: MetadataBlock, text: str, patterns: Iterable[str]) -> None:
-        """Take over a text whose tokens come from this document and from ``other``, another version of it, with its data keys."""
-        self._carried = {key.id: (key, other.recipients) for key in other.keys} | self._carried
+    def carry(self, other: MetadataBlock, text: str, patterns: Iterable[str], recipients: Iterable[KeyWrapper]) -> None:
+        """Take over a text whose tokens come from this document and from ``other``, another version of it, with its data keys.
+
+        Args:
+            other: The metadata of that version.
+            text: The text.
+            patterns: All that there are from now on.
+            recipients: Who reads from now on.
+        """
+        for key_id, (key, copies) in _copies(other).items():
+            mine = self._carried.get(key_id)
+            self._carried[key_id] = (key, copies if mine is None else copies | mine[1])
         self._block = replace(self._block, encrypt=tuple(patterns))
+        self._writers = {(wrapper.name, wrapper.key_ref): wrapper for wrapper in recipients}
         self._take(text)
+
+    def readable_by(self, recipients: Collection[tuple[str, str]]) -> tuple[str, ...]:
+        """Return the paths of secrets under data keys of before that one of ``recipients`` has, or had, a copy of."""
+        theirs = {key.id for key, copies in self._carried.values() if not copies.keys().isdisjoint(recipients)}
+        return tuple(leaf.name for leaf in self._document.leaves() if (token := leaf.token) is not None and token.key_id in theirs)
 
     def finish(self, *, generation: int | None = None) -> Document:
         """Return the new document; the same one, if nothing was changed.
@@ -308,12 +324,9 @@ class Edit(Secretive):
         key = self._key
         wrappers = list(self._writers.values())
         copies = wrap_to_each(key.value, self._block.key_binding(key.id), wrappers, lambda *_: None)
-        recipients = tuple(
-            Recipient(copy.wrapper, copy.key_ref, getattr(self._writers[copy.recipient], "public_bytes", None), copy.about)
-            for copy in copies
-        )
+        recipients = tuple(_recipient(copy, self._writers[copy.recipient]) for copy in copies)
         used = {token.key_id for _, token in tokens(document.source.tree)}
-        kept = [self._rewrapped(old, before, recipients) for old, before in self._carried.values() if old.id in used]
+        kept = [self._rewrapped(old, there, recipients) for old, there in self._carried.values() if old.id in used]
         if len(kept) >= MAX_KEYS:
             message = (
                 f"{MAX_KEYS} editing sessions have written to {self._base.name}: somebody who can read it must fold their data keys into"
@@ -332,20 +345,14 @@ class Edit(Secretive):
         block = replace(block, tag=key.tag(canonical(document.source.tree, block)))
         return document.with_block(block)
 
-    def _rewrapped(self, key: DataKey, named: Sequence[Recipient], recipients: Sequence[Recipient]) -> DataKey:
-        """Return ``key``, whose copies are for those ``named``, with a copy for each of ``recipients``."""
-        before = {recipient.name: copy for recipient, copy in zip(named, key.copies, strict=True)}
-        if all(recipient.name in before for recipient in recipients):
-            return replace(key, copies=tuple(before[recipient.name] for recipient in recipients))
-        opened = self._must_read("add a recipient").key(key.id)
-        binding = self._block.key_binding(key.id)
-        return replace(
-            key,
-            copies=tuple(
-                before[recipient.name] if recipient.name in before else self._writers[recipient.name].wrap(opened.value, binding).ciphertext
-                for recipient in recipients
-            ),
-        )
+    def _rewrapped(self, key: DataKey, there: _Copies, recipients: Sequence[Recipient]) -> DataKey:
+        """Return ``key``, of which copies are ``there``, with a copy for each of ``recipients``."""
+        missing = [recipient.name for recipient in recipients if recipient.name not in there]
+        if missing:
+            opened = self._must_read("add a recipient").key(key.id)
+            binding = self._block.key_binding(key.id)
+            there = there | {name: self._writers[name].wrap(opened.value, binding).ciphertext for name in missing}
+        return replace(key, copies=tuple(there[recipient.name] for recipient in recipients))
 
     def _check_tokens(self) -> None:
         """Check that what this session can read does open: a reader never blesses what is broken."""
@@ -399,6 +406,12 @@ class Edit(Secretive):
         return DocumentKey(random_bytes(_KEY_SIZE), key_id, document=block.document, environment=block.environment)
 
 
+def _copies(block: MetadataBlock) -> dict[str, tuple[DataKey, _Copies]]:
+    """Return each data key by its id, with its wrapped copies by the names of their recipients."""
+    names = [recipient.name for recipient in block.recipients]
+    return {key.id: (key, dict(zip(names, key.copies, strict=True))) for key in block.keys}
+
+
 def _recipient(copy: WrappedKey, wrapper: KeyWrapper) -> Recipient:
     about = {name: copy.about[name] for name in ("fingerprint", "not_after", "subject") if name in copy.about}
     return Recipient(copy.wrapper, copy.key_ref, getattr(wrapper, "public_bytes", None), about)
@@ -425,11 +438,11 @@ def _check_value(name: str, value: Scalar) -> None:
         fault = "is itself a ciphertext, which would reach the application as the secret: give the value in clear"
     else:
         try:
-            too_large = len(encode_value(value)) > _MAX_VALUE
+            too_large = len(encode_value(value)) > MAX_VALUE
         except ValueError as error:
             fault = str(error)
         else:
-            fault = f"has more than {_MAX_VALUE} bytes" if too_large else ""
+            fault = f"has more than {MAX_VALUE} bytes" if too_large else ""
     if fault:
         del value
         message = f"the value for {name} {fault}"

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from securekit.exceptions import ConfigError, FormatError
@@ -99,7 +100,7 @@ def examine(
     """
     if document.block is None:
         what = "it is not encrypted: there is no securekit block"
-        return [Finding(Severity.ERROR, what, "encrypt it with: securekit config encrypt")]
+        return [Finding(Severity.ERROR, what, f"encrypt it with: securekit config encrypt {_file(document)}")]
     now = clock()
     found = [
         *_signatures(document, trust, signers),
@@ -116,18 +117,20 @@ def _signatures(document: Document, trust: Trust | None, signers: Sequence[Signi
         yield Finding(
             Severity.WARNING,
             "its signatures were not checked: nothing says who may sign",
-            "name the signers with --signer, or set up a trust.toml: securekit config trust",
+            f"name the signers with --signer, or set up a trust.toml: securekit config trust {_file(document)} --signer CERT",
         )
         return
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            if trust is not None:
-                check_trust(document, trust, signed=not signers)
             if signers:
                 check_signed(document, _entry_of(document, signers))
+            if trust is not None:
+                check_trust(document, trust, known=bool(signers))
         except ConfigError as error:
-            yield Finding(Severity.ERROR, str(error), "sign it with: securekit config sign; or correct the trust")
+            yield Finding(
+                Severity.ERROR, str(error), f"sign it with: securekit config sign {_file(document)} --sign KEY; or correct the trust"
+            )
     for warning in caught:
         yield Finding(Severity.WARNING, str(warning.message))
 
@@ -147,19 +150,25 @@ def _entry_of(document: Document, signers: Sequence[SigningCertificate]) -> Docu
     )
 
 
+def _file(document: Document) -> str:
+    """Return the document's name as a shell takes it."""
+    return quote(document.name)
+
+
 def _patterns(document: Document) -> Iterator[Finding]:
-    paths = [leaf.path for leaf in document.leaves()]
+    paths = [path for path, _ in document.places()]
     for pattern in document.required.patterns.unmatched(paths):
         yield Finding(
             Severity.ERROR,
             f"the pattern {pattern!r} matches nothing: is it misspelt?",
-            f"correct it, or remove it with: securekit config unset --pattern {pattern!r}",
+            f"correct it, or remove it with: securekit config unset {_file(document)} --pattern {quote(pattern)}",
         )
 
 
 def _values(document: Document) -> Iterator[Finding]:
-    patterns = document.required.patterns
+    covered = document.covered(document.required.patterns)
     ids = {key.id for key in document.required.keys}
+    file = _file(document)
 
     def about(leaf: Leaf, severity: Severity, what: str, repair: str) -> Finding:
         return Finding(severity, what, repair, leaf.name, document.source.line(leaf.path))
@@ -172,31 +181,32 @@ def _values(document: Document) -> Iterator[Finding]:
                 leaf,
                 Severity.ERROR,
                 str(error).removeprefix(f"{leaf.name}: "),
-                "restore it, or set its value anew with: securekit config set",
+                f"restore it, or set its value anew with: securekit config set {file} {quote(leaf.name)}",
             )
             continue
-        protected = patterns.matches(leaf.path)
+        protected = leaf.path in covered
         if token is not None:
             if token.key_id not in ids:
-                yield about(leaf, Severity.ERROR, "it is encrypted under a data key that is not there", "set its value anew")
+                repair = f"set its value anew with: securekit config set {file} {quote(leaf.name)}"
+                yield about(leaf, Severity.ERROR, "it is encrypted under a data key that is not there", repair)
             if not protected:
-                repair = f"add a pattern: securekit config encrypt --encrypt {leaf.name!r}"
+                repair = f"add a pattern: securekit config encrypt {file} --encrypt {quote(leaf.name)}"
                 yield about(leaf, Severity.WARNING, "it is encrypted, and no pattern says that it must be", repair)
         elif protected:
-            yield about(
-                leaf, Severity.ERROR, "it must be encrypted, and is in clear text", "securekit config encrypt; and change it at its source"
-            )
+            repair = f"securekit config encrypt {file} --adopt; and change it at its source"
+            yield about(leaf, Severity.ERROR, "it must be encrypted, and is in clear text", repair)
         elif foreign(leaf.value):
-            yield about(leaf, Severity.ERROR, "it holds a ciphertext of another tool", "set its value anew with: securekit config set")
+            repair = f"set its value anew with: securekit config set {file} {quote(leaf.name)}"
+            yield about(leaf, Severity.ERROR, "it holds a ciphertext of another tool", repair)
         elif (suspicion := _suspicion(leaf)) is not None:
             severity, what = suspicion
-            yield about(leaf, severity, what, f"securekit config encrypt --encrypt {leaf.name!r}; and change it at its source")
+            yield about(leaf, severity, what, f"securekit config encrypt {file} --encrypt {quote(leaf.name)}; and change it at its source")
 
 
 def suspicious(document: Document) -> list[tuple[Leaf, str]]:
     """Return the values in clear text that look like secrets, each with the reason."""
-    patterns = document.required.patterns
-    clear = [leaf for leaf in document.leaves() if leaf.token is None and not patterns.matches(leaf.path)]
+    covered = document.covered(document.required.patterns)
+    clear = [leaf for leaf in document.leaves() if leaf.token is None and leaf.path not in covered]
     return [(leaf, found[1]) for leaf in clear if (found := _suspicion(leaf)) is not None]
 
 
@@ -229,7 +239,7 @@ def _recipients(document: Document, now: float, days: int) -> Iterator[Finding]:
         if until is None:
             continue
         left = parse_time(until) - now
-        replace = "give it a new certificate: securekit config recipients add, and later remove"
+        replace = f"give it a new certificate: securekit config recipients add {_file(document)} CERTIFICATE, and later remove"
         who = f"the certificate of the recipient {recipient.subject} ({describe(*recipient.name)})"
         if left < 0:
             yield Finding(Severity.ERROR, f"{who} expired on {until[:10]}", replace)
@@ -239,7 +249,7 @@ def _recipients(document: Document, now: float, days: int) -> Iterator[Finding]:
 
 def _keys(document: Document, now: float) -> Iterator[Finding]:
     keys = document.required.keys
-    repair = "let somebody who can read it run: securekit config rotate"
+    repair = f"let somebody who can read it run: securekit config rotate {_file(document)}"
     if len(keys) >= _MANY_KEYS:
         yield Finding(Severity.WARNING, f"it has {len(keys)} data keys of at most {MAX_KEYS}", repair)
     oldest = min(key.created for key in keys)

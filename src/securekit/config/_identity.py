@@ -29,7 +29,7 @@ def find_identity(
     environ: Mapping[str, str] | None = None,
     ask: Callable[[str], str] | None = None,
 ) -> tuple[list[KeyWrapper], Path | None]:
-    """Return the wrappers that open, and the file that the first comes from, if it comes from one.
+    """Return the wrappers that open, and the file that a private key comes from: of the first that comes from one.
 
     The order is: the argument, ``SECUREKIT_IDENTITY``, and ``securekit.identity`` in ``$CREDENTIALS_DIRECTORY`` (systemd).
 
@@ -50,13 +50,15 @@ def find_identity(
     if identity is None:
         return [], None
     several = list(identity) if isinstance(identity, Sequence) and not isinstance(identity, str) else [identity]
-    wrappers = [_open(one, password, ask) if isinstance(one, str | os.PathLike) else cast("KeyWrapper", one) for one in several]
-    first = several[0] if several else None
-    return wrappers, Path(first) if isinstance(first, str | os.PathLike) and Path(first).exists() else None
+    opened = [_open(one, password, ask) if isinstance(one, str | os.PathLike) else (cast("KeyWrapper", one), None) for one in several]
+    return [wrapper for wrapper, _ in opened], next((file for _, file in opened if file is not None), None)
 
 
-def _open(name: str | os.PathLike[str], password: str | Callable[[], str] | None, ask: Callable[[str], str] | None) -> KeyWrapper:
-    from securekit.opening import kind_of, open_wrapper
+def _open(
+    name: str | os.PathLike[str], password: str | Callable[[], str] | None, ask: Callable[[str], str] | None
+) -> tuple[KeyWrapper, Path | None]:
+    """Return what opens, and the file that it comes from: the trust beside it counts, however the file was named."""
+    from securekit.opening import file_of, kind_of, open_wrapper
 
     def answer(what: str) -> str:
         if password is not None:
@@ -67,7 +69,8 @@ def _open(name: str | os.PathLike[str], password: str | Callable[[], str] | None
         raise KeyFileError(message)
 
     try:
-        return open_wrapper(kind_of(os.fspath(name), opens=True), ask=answer)
+        kind = kind_of(os.fspath(name), opens=True)
+        return open_wrapper(kind, ask=answer), file_of(kind)
     except ValueError as error:
         message = f"no identity: {error}"
     raise KeyFileError(message)

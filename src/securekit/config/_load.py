@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from securekit.exceptions import ConfigError, DecryptionError, SecurityWarning
 
-from ._base import check_trust
+from ._base import check_trust, remember_generation
 from ._block import check_environment
 from ._document import Document
 from ._identity import find_identity
@@ -21,7 +21,7 @@ from ._trust import Trust, find_trust
 if TYPE_CHECKING:
     from ._document import OpenDocument
 
-__all__ = ["load"]
+__all__ = ["load", "load_both", "warn_of_forgery"]
 
 T = TypeVar("T")
 
@@ -94,13 +94,39 @@ def load(
         securekit.exceptions.DecryptionError: The document was changed since its author left it.
         securekit.exceptions.WrapperError: The holder of the KEK is unreachable, or said no.
     """
+    return load_both(
+        path,
+        environment=environment,
+        identity=identity,
+        password=password,
+        trust=trust,
+        resolver=resolver,
+        into=into,
+        format=format,
+        environ=environ,
+    )[1]
+
+
+def load_both(
+    path: str | os.PathLike[str],
+    *,
+    environment: str,
+    identity: object = None,
+    password: str | Callable[[], str] | None = None,
+    trust: str | os.PathLike[str] | Trust | None = None,
+    resolver: Resolver | None = None,
+    into: type[T] | None = None,
+    format: str | None = None,  # noqa: A002 - the word for it
+    environ: Mapping[str, str] | None = None,
+) -> tuple[dict[str, Any], dict[str, Any] | T]:
+    """Return the values, and what `load` returns; arguments and errors as there."""
     check_environment(environment)
     document = Document.read(path, format=format)
     document.check_environment(environment)
     wrappers, file = find_identity(identity, password=password, environ=environ)
     believed = find_trust(explicit=trust, identity=file, environ=environ)
     if believed is None:
-        _warn(document)
+        warn_of_forgery(document)
     else:
         check_trust(document, believed)
     if not wrappers:
@@ -110,14 +136,15 @@ def load(
         raise ConfigError(message)
     values = _open(document, wrappers).reveal()
     mounts = believed.entry(document.required.document.hex()).mounts if believed is not None else ()
-    if "vault:" in document.source.text:
-        resolve(values, resolver, signed=believed is not None, mounts=mounts)
-    if into is None:
-        return values
-    from ._settings import validate
+    resolve(values, resolver, signed=believed is not None, mounts=mounts)
+    configuration: dict[str, Any] | T = values
+    if into is not None:
+        from ._settings import validate
 
-    validated: T = validate(values, into)
-    return validated
+        configuration = validate(values, into)
+    if believed is not None:
+        remember_generation(document, believed)
+    return values, configuration
 
 
 def _open(document: Document, wrappers: Any) -> OpenDocument:  # noqa: ANN401 - as find_identity has returned them
@@ -128,9 +155,10 @@ def _open(document: Document, wrappers: Any) -> OpenDocument:  # noqa: ANN401 - 
         raise
 
 
-def _warn(document: Document) -> None:
+def warn_of_forgery(document: Document) -> None:
+    """Say that no trust of this host's own was asked about a document that a program starts with."""
     message = (
         f"nothing says who may sign {Path(document.name).name}, so that whoever can write it can forge it: set up a trust.toml beside the"
         " identity (securekit config trust)"
     )
-    warnings.warn(message, SecurityWarning, stacklevel=3)
+    warnings.warn(message, SecurityWarning, stacklevel=4)

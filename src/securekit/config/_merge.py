@@ -9,7 +9,7 @@ made anew, under a fresh data key, and is never signed: whoever signs has looked
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path as FilePath
 from tempfile import TemporaryDirectory
@@ -23,9 +23,11 @@ from ._tree import MERGE, Alias, Path, Scalar, Tree
 from ._value import TYPES, type_name
 
 if TYPE_CHECKING:
+    from securekit.wrappers import KeyWrapper
+
     from ._document import Document
 
-__all__ = ["merge_into"]
+__all__ = ["Merged", "merge_into"]
 
 T = TypeVar("T")
 _EMPTY = {dict: "an empty mapping", list: "an empty list"}
@@ -39,14 +41,35 @@ class _Node:
     value: object
 
 
-def merge_into(edit: Edit, *, base: Document | None, ours: Document, theirs: Document) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """What has to be looked at after a merge.
+
+    Attributes:
+        conflicts: The paths that both sides have changed, differently: our value is kept there.
+        exposed: The paths of secrets that a recipient could read whom one side has removed.
+    """
+
+    conflicts: tuple[str, ...]
+    exposed: tuple[str, ...]
+
+
+def merge_into(edit: Edit, *, base: Document | None, ours: Document, theirs: Document, wrappers: Sequence[KeyWrapper] = ()) -> Merged:
     """Merge what ``theirs`` has changed since ``base`` into ``edit``, an editing session on ``ours``.
 
-    Returns:
-        The paths that both sides have changed, differently: our value is kept there.
+    Values, patterns and recipients are merged. A recipient that one side has added takes a reader, if the other side has written
+    under keys of its own since.
+
+    Args:
+        edit: The session.
+        base: The common ancestor; None if there is none.
+        ours: What the session was begun on.
+        theirs: The other version.
+        wrappers: What wraps to recipients that are no public keys.
 
     Raises:
-        securekit.exceptions.ConfigError: They are not versions of one document; or both sides changed the same mappings or lists.
+        securekit.exceptions.ConfigError: They are not versions of one document; or both sides changed the same mappings or lists;
+            or nobody could read the result.
     """
     mine, other = ours.required, theirs.required
     if (mine.document, mine.environment) != (other.document, other.environment):
@@ -57,17 +80,37 @@ def merge_into(edit: Edit, *, base: Document | None, ours: Document, theirs: Doc
     nodes = [_nodes(before), _nodes(ours), _nodes(theirs)]
     merged_text, clean = _merge_texts(*texts)
     wanted, conflicts = _merge_nodes(*nodes)
-    old_patterns = () if before is None else before.required.encrypt
-    patterns = _merge_sets(old_patterns, mine.encrypt, other.encrypt)
+    blocks = [None if before is None else before.required, mine, other]
+    patterns = _merge_sets(*(() if block is None else block.encrypt for block in blocks))
+    old, here, there = ([] if block is None else [one.name for one in block.recipients] for block in blocks)
+    if before is None and here != there:
+        message = "the two sides have different recipients, and no common ancestor says who was removed: make them the same first"
+        raise ConfigError(message)
+    names = _merge_sets(old, here, there)
+    if not names:
+        message = "one side has removed the recipients that the other has kept, so that nobody could read the merge"
+        raise ConfigError(message)
+    known = {(one.name, one.key_ref): one for side in (theirs, ours) for one in side.writers(wrappers)}
     text = _accepted(ours, merged_text, wanted) if clean and not conflicts else None
-    edit.carry(other, text if text is not None else _by_values(ours, nodes[1], wanted), patterns)
-    return [format_path(path) for path in conflicts]
+    edit.carry(other, text if text is not None else _by_values(ours, nodes[1], wanted), patterns, [known[name] for name in names])
+    return Merged(tuple(format_path(path) for path in conflicts), edit.readable_by(known.keys() - set(names)))
 
 
 def _by_values(ours: Document, before: dict[Path, _Node], wanted: dict[Path, _Node]) -> str:
     """Return our side's text with the values of the merge."""
+    try:
+        accepted = _accepted(ours, _with_values(ours, before, wanted), wanted)
+    except FormatError:  # such as a value where a list stands
+        accepted = None
+    if accepted is None:
+        message = "the two sides changed the same lists or mappings"
+        raise ConfigError(message)
+    return accepted
+
+
+def _with_values(ours: Document, before: dict[Path, _Node], wanted: dict[Path, _Node]) -> str:
     document = ours.with_text(_bare(ours))
-    for path in sorted(before.keys() - wanted.keys(), key=repr, reverse=True):
+    for path in sorted(before.keys() - wanted.keys(), key=_in_order, reverse=True):
         document = document.with_text(document.source.remove(path))
     changed: dict[Path, Scalar] = {}
     for path, node in wanted.items():
@@ -80,12 +123,12 @@ def _by_values(ours: Document, before: dict[Path, _Node], wanted: dict[Path, _No
             changed[path] = node.value  # type: ignore[assignment]
         else:
             document = document.with_text(document.source.insert(path, node.value))  # type: ignore[arg-type]
-    text = document.source.replace(changed) if changed else document.source.text
-    accepted = _accepted(ours, text, wanted)
-    if accepted is None:
-        message = "the two sides changed the same lists or mappings"
-        raise ConfigError(message)
-    return accepted
+    return document.source.replace(changed) if changed else document.source.text
+
+
+def _in_order(path: Path) -> tuple[tuple[int, str], ...]:
+    """Return what sorts paths by their keys and, as numbers, their indices."""
+    return tuple((segment, "") if isinstance(segment, int) else (-1, segment) for segment in path)
 
 
 def _accepted(ours: Document, text: str, wanted: dict[Path, _Node]) -> str | None:

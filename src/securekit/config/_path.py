@@ -61,8 +61,11 @@ def format_path(path: Path) -> str:
 
 
 def encode_path(path: Path) -> str:
-    """Return ``path`` as the text that patterns are matched against: per segment a separator, its kind and its name."""
-    return "".join([f"\x1fi{segment}" if isinstance(segment, int) else f"\x1fk{_escape(segment)}" for segment in path])
+    """Return ``path`` as the text that patterns are matched against: per segment a separator, its kind and its name.
+
+    The separator is a lone surrogate, the one thing that no key can hold.
+    """
+    return "".join([f"\ud800i{segment}" if isinstance(segment, int) else f"\ud800k{segment}" for segment in path])
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,38 +158,39 @@ def _unquote(quoted: str, text: str, what: str) -> str:
 
 
 def _translate(text: str) -> str:
+    """Return the expression of a pattern.
+
+    Of the places where what stands between two ``**`` matches, the first leaves the most to the rest: atomic groups take
+    it and never go back, so that the cost does not grow with the square of the depth.
+    """
     pieces: list[str] = []
     deep = stars = 0
     for kind, value in _segments(text, what="pattern"):
         if kind == "index":
-            pieces.append(rf"\x1fi{value}(?![0-9])")
+            pieces.append(rf"\ud800i{value}(?![0-9])")
         elif kind == "any":
-            pieces.append(r"\x1fi[0-9]+")
+            pieces.append(r"\ud800i[0-9]++")
         elif kind == "quoted":
-            pieces.append(rf"\x1fk{re.escape(_escape(value))}(?![^\x1f])")
+            pieces.append(rf"\ud800k{re.escape(value)}(?![^\ud800])")
         elif value == "**":
+            pieces.append((")" if deep else "") + r"(?>(?:\ud800[^\ud800]*+)*?")
             deep += 1
-            pieces.append(r"(?:\x1f[^\x1f]*)*?")
         elif value == "*":
-            pieces.append(r"\x1f[^\x1f]*")
+            pieces.append(r"\ud800[^\ud800]*+")
         else:
             stars += value.count("*")
-            pieces.append(r"\x1fk" + _glob(_escape(value)))
+            pieces.append(r"\ud800k" + _glob(value))
     if deep > _MAX_DEEP or stars > _MAX_STARS:
         message = f"the pattern {text!r} has more than {_MAX_DEEP} ** or {_MAX_STARS} *: use several patterns"
         raise ValueError(message)
-    return "".join(pieces) + (r"\x1f" if value == "**" else r"(?=\x1f|\Z)")  # behind ** there is something
+    end = r"\ud800" if value == "**" else r"(?=\ud800|\Z)"  # behind ** there is something
+    return "".join(pieces) + end + (")" if deep else "")
 
 
 def _glob(value: str) -> str:
     """Return the expression of a key with stars in it; atomic groups keep the matching linear, as in `fnmatch`."""
     first, *rest = [re.escape(part) for part in re.split(r"\*+", value)]
     if not rest:
-        return first
+        return first + r"(?![^\ud800])"
     *middle, last = rest
-    return first + "".join(rf"(?>[^\x1f]*?{part})" for part in middle) + rf"[^\x1f]*{last}(?=\x1f|\Z)"
-
-
-def _escape(key: str) -> str:
-    """Keep the separator out of a key, which JSON lets hold any character."""
-    return key.replace("\x1e", "\x1e0").replace("\x1f", "\x1e1") if "\x1f" in key or "\x1e" in key else key
+    return first + "".join(rf"(?>[^\ud800]*?{part})" for part in middle) + rf"[^\ud800]*{last}(?=\ud800|\Z)"

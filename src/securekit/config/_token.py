@@ -15,7 +15,7 @@ from securekit.exceptions import DecryptionError, FormatError
 from securekit.secret import Secretive
 
 from ._tree import Path, Scalar
-from ._value import STEP, decode_value, encode_value, pad, unpad
+from ._value import MAX_VALUE, STEP, decode_value, encode_value, pad, unpad
 
 __all__ = ["DocumentKey", "Token", "foreign", "is_token", "must_open", "parse_token"]
 
@@ -57,7 +57,8 @@ def parse_token(text: str) -> Token:
         message = "a value begins like a token and is none"
         raise FormatError(message)
     sealed = base64url.decode(found[2])
-    if len(sealed) < OVERHEAD + STEP or (len(sealed) - OVERHEAD) % STEP:
+    size = len(sealed) - OVERHEAD
+    if not STEP <= size <= MAX_VALUE + STEP or size % STEP:
         message = "a token has an impossible length"
         raise FormatError(message)
     return Token(found[1], sealed)

@@ -55,10 +55,13 @@ class Trust:
     Attributes:
         documents: By the document's id.
         source: The file.
+        guarded: Whether it is this host's own. One out of a repository is in the hands of who writes the documents beside it,
+            until a reviewer has looked.
     """
 
     documents: Mapping[str, DocumentTrust]
     source: Path
+    guarded: bool = True
 
     @classmethod
     def read(cls, path: FilePath, *, guarded: bool = True) -> Trust:
@@ -110,7 +113,7 @@ class Trust:
                 table.refuse(f"has two documents with the state {found.state}: give each its own")
             documents[found.id] = found
             states |= {found.state} if found.state else set()
-        return cls(documents, name)
+        return cls(documents, name, guarded)
 
     def entry(self, document_id: str) -> DocumentTrust:
         """Return what is said about a document.

@@ -12,9 +12,10 @@ from securekit.exceptions import DecryptionError
 
 from ._tree import Scalar
 
-__all__ = ["TYPES", "decode_value", "encode_value", "pad", "parse_text", "type_name", "unpad"]
+__all__ = ["MAX_VALUE", "STEP", "TYPES", "decode_value", "encode_value", "pad", "parse_text", "type_name", "unpad"]
 
 STEP = 16  # bytes: short secrets do not show their length
+MAX_VALUE = 1024 * 1024  # bytes of an encoded value
 _MAX_DIGITS = 4300  # of an int, as Python's own limit
 _MARK = b"\x80"  # ISO/IEC 7816-4 padding: this byte, then zeros
 
@@ -115,7 +116,7 @@ def _parse(kind: bytes, text: str) -> Scalar:
             return None
         case b"b" if text in {"true", "false"}:
             return text == "true"
-        case b"i" if len(text) <= _MAX_DIGITS and re.fullmatch(r"-?[0-9]+", text):
+        case b"i" if len(text.removeprefix("-")) <= _MAX_DIGITS and re.fullmatch(r"-?[0-9]+", text):
             return int(text)
         case b"f" if re.fullmatch(r"-?[0-9]+(\.[0-9]+)?(e[+-]?[0-9]+)?|-?inf|nan", text):
             return float(text)

@@ -54,7 +54,7 @@ def apply_view(edit: Edit, document: Document, opened: OpenDocument | None, text
     for path, value in changed.items():
         edit.set(path, value, protect=True)
     if opened is not None:
-        _check_leaks(edit.document, shown)
+        _check_leaks(document, edit.document, shown)
 
 
 _NO_VALUE = ""  # stands in the text for a moment, in the place of a new secret
@@ -74,13 +74,22 @@ def _check_placeholder(leaf: Leaf, secrets: dict[Path, Leaf]) -> None:
             raise ConfigError(message)
 
 
-def _check_leaks(document: Document, shown: dict[Path, Scalar]) -> None:
-    """Check that no secret of before stands in clear text, such as after its key was renamed."""
-    known = {value: path for path, value in shown.items() if isinstance(value, str) and len(value) >= _MIN_LEAK}
-    for leaf in document.leaves():
-        if leaf.token is None and isinstance(leaf.value, str) and leaf.value in known:
+def _check_leaks(before: Document, after: Document, shown: dict[Path, Scalar]) -> None:
+    """Check that no secret of before stands in clear text where it did not, such as after its key was renamed."""
+    known = {text: path for path, value in shown.items() if len(text := _as_text(value)) >= _MIN_LEAK}
+    clear = {leaf.path: leaf.value for leaf in before.leaves() if leaf.token is None}
+    for leaf in after.leaves():
+        text = _as_text(leaf.value)
+        if leaf.token is None and text in known and (leaf.path not in clear or _as_text(clear[leaf.path]) != text):
             message = (
-                f"the secret of {format_path(known[leaf.value])} would stand in clear text at {leaf.name}: first add a pattern for that"
+                f"the secret of {format_path(known[text])} would stand in clear text at {leaf.name}: first add a pattern for that"
                 " path, with: securekit config encrypt --encrypt"
             )
             raise ConfigError(message)
+
+
+def _as_text(value: Scalar) -> str:
+    """Return a value so that equal ones of different types are alike; true, false and nothing are no secrets."""
+    if isinstance(value, bytes):
+        return value.decode(errors="replace")
+    return "" if value is None or isinstance(value, bool) else str(value)

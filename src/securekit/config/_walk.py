@@ -14,7 +14,7 @@ from ._path import Patterns, encode_path, format_path
 from ._token import DocumentKey, Token, foreign, is_token, must_open, parse_token
 from ._tree import MERGE, Alias, MergeKey, Path, Scalar, Tree
 
-__all__ = ["Leaf", "find", "leaves", "reveal", "tokens"]
+__all__ = ["Leaf", "find", "leaves", "places", "reveal", "tokens"]
 
 Root = dict[str | MergeKey, Tree]
 
@@ -65,6 +65,35 @@ def leaves(tree: Tree, path: Path = ()) -> Iterator[Leaf]:
             pending += [((*here, index), node[index]) for index in range(len(node) - 1, -1, -1)]
         elif not isinstance(node, Alias):
             yield Leaf(here, node)
+
+
+def places(tree: Root) -> Iterator[tuple[Path, Leaf]]:
+    """Yield every scalar with each path at which an application sees it: its own, and those of aliases and merges."""
+    pending: list[tuple[Path, Path, Tree]] = [((), (), tree)]
+    while pending:
+        seen, here, node = pending.pop()
+        if isinstance(node, Alias):
+            here, node = node.anchor, find(tree, node.anchor)
+        if isinstance(node, dict):
+            pending += [((*seen, key), *found) for key, found in reversed(_entries(tree, here, node).items())]
+        elif isinstance(node, list):
+            pending += [((*seen, index), (*here, index), node[index]) for index in range(len(node) - 1, -1, -1)]
+        else:
+            yield seen, Leaf(here, cast("Scalar", node))
+
+
+def _entries(tree: Root, here: Path, node: Root) -> dict[str, tuple[Path, Tree]]:
+    """Return the entries of a mapping by their keys, with the paths at which they stand, merges resolved."""
+    merged: dict[str, tuple[Path, Tree]] = {}
+    for alias in reversed(_merged(node)):
+        merged |= _entries(tree, alias.anchor, cast("Root", find(tree, alias.anchor)))
+    return merged | {key: ((*here, key), value) for key, value in node.items() if not isinstance(key, MergeKey)}
+
+
+def _merged(node: Root) -> list[Alias]:
+    """Return the aliases that a mapping merges; the first of them counts most."""
+    value = node.get(MERGE, [])
+    return cast("list[Alias]", value if isinstance(value, list) else [value])
 
 
 def tokens(tree: Tree) -> Iterator[tuple[Path, Token]]:
@@ -132,14 +161,13 @@ class _Revealing:
         return self._root
 
     def _fill(self, values: dict[str, object], node: Root, path: Path, encoded: str) -> None:
-        merged: dict[str, object] = {}
         for key, value in node.items():
-            if isinstance(key, MergeKey):
-                merged = self._merge(value)
-            else:
+            if not isinstance(key, MergeKey):
                 self._put(values, key, value, (*path, key), encoded)
-        if merged:
-            own = dict(values)
+        if MERGE in node:
+            own, merged = dict(values), self._merge(node)
+            for key in merged.keys() - own.keys():
+                self._check_repeated(merged[key], (*path, key), encoded + encode_path((key,)))
             values.clear()
             values.update(merged | own)
 
@@ -156,6 +184,7 @@ class _Revealing:
                 self._put(items, index, item, (*path, index), encoded)
         elif isinstance(node, Alias):
             place[key] = self._at(node)
+            self._check_repeated(place[key], path, encoded)
         elif isinstance(node, str) and is_token(node):
             token = token_at(path, node)
             place[key] = Secret(must_open(self._keys, token).open(path, token))
@@ -171,8 +200,16 @@ class _Revealing:
             node = cast("dict[str | int, object]", node)[segment]
         return node
 
-    def _merge(self, value: Tree) -> dict[str, object]:
+    def _merge(self, node: Root) -> dict[str, object]:
         merged: dict[str, object] = {}
-        for alias in reversed(value if isinstance(value, list) else [value]):
-            merged.update(cast("dict[str, object]", self._at(cast("Alias", alias))))
+        for alias in reversed(_merged(node)):
+            merged.update(cast("dict[str, object]", self._at(alias)))
         return merged
+
+    def _check_repeated(self, value: object, path: Path, encoded: str) -> None:
+        """Check that what is seen at ``path``, too, is not in clear text there against a pattern."""
+        if isinstance(value, dict | list):
+            for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+                self._check_repeated(item, (*path, key), encoded + encode_path((key,)))
+        elif self._match(encoded) and not isinstance(value, Secret):
+            check_clear(format_path(path), cast("Scalar", value), protected=True)

@@ -71,7 +71,8 @@ class Watch(Generic[T]):
     @property
     def current(self) -> T:
         """The configuration: the last one that was whole, verified and valid."""
-        if self._thread is None and not self._closed:
+        if self._thread is None and not self._closed:  # in a forked child, for the first time, perhaps long after the fork
+            self._look()
             self._start()
         return self._state[1]
 
@@ -230,11 +231,9 @@ class Watcher(Watch[T]):
         **load_options: Any,
     ) -> None:
         def read() -> tuple[Values, Any]:
-            from securekit.config import load
-            from securekit.config._settings import validate
+            from securekit.config._load import load_both
 
-            values = load(path, environment=environment, **load_options)
-            return values, values if into is None else validate(values, into)
+            return load_both(path, environment=environment, into=into, **load_options)
 
         ended: float | None = None
 

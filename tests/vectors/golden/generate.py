@@ -10,10 +10,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from tests.vectors.golden.configs import configs
 from tests.vectors.golden.documents import documents
 from tests.vectors.golden.envelopes import envelopes, refused_envelopes
 from tests.vectors.golden.malformed_documents import malformed_documents
 from tests.vectors.golden.records import records
+from tests.vectors.golden.refused_configs import refused_configs
 from tests.vectors.golden.refused_documents import refused_documents
 from tests.vectors.golden.refused_wrapped_keys import refused_wrapped_keys
 from tests.vectors.golden.scenario import Scenarios
@@ -38,6 +40,7 @@ def everything() -> dict[str, Scenarios]:
         "record": records(),
         "wrapped-key": wrapped_keys() | refused_wrapped_keys(),
         "envelope": envelopes() | refused_envelopes(),
+        "config": configs() | refused_configs(),
         "keyring": documents() | malformed_documents() | refused_documents(),
     }
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ PASSPHRASE = "correct horse battery staple"
 MEMORY, PASSES, LANES = 256, 1, 2
 
 
+@cache
 def private_key(kind: str, label: str = "") -> Any:
     """Return a private key of the vectors, from a number; RSA keys are read from a file."""
     if kind.startswith("rsa"):

@@ -300,7 +300,7 @@ def checked_metadata(metadata: object) -> dict[str, str | Sequence[str]]:
     if isinstance(metadata, Mapping):
         for key, value in metadata.items():
             texts = [value] if isinstance(value, str) else value
-            if not isinstance(key, str) or not isinstance(texts, Sequence) or not all(isinstance(text, str) for text in texts):
+            if not isinstance(key, str) or not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
                 break
             if not all(text.isprintable() for text in (key, *texts)):
                 break

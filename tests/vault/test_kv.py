@@ -300,6 +300,32 @@ def test_deleting_destroys_every_version(bao: OpenBao, store: KvKeyStore, prefix
     assert store.paths() == []
 
 
+def test_a_destroyed_key_is_in_no_old_version(bao: OpenBao, store: KvKeyStore, prefix: str) -> None:
+    """What a document replaces is destroyed with it: the engine would keep it, with every key that was destroyed since."""
+    ring = store.keyring(PATH, create=True)
+    old = ring.primary().id
+    ring.rotate()
+    ring.disable(old)
+    ring.destroy(old, force=True)
+    metadata = bao.request("GET", f"kv/metadata/{prefix}/{PATH}")["data"]["versions"]
+    assert [facts["destroyed"] for _, facts in sorted(metadata.items())] == [True, True, True, False]
+
+
+def test_what_could_not_be_destroyed_is_so_at_the_next_change(
+    bao: OpenBao, proxy: Proxy, prefix: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A change is made even if Vault does not answer in between; the log says what is left, and the next change destroys it."""
+    storage = storage_of(proxy, bao, prefix)
+    storage.write(PATH, document(), expected=None)
+    proxy.faulty(status(503), path="kv/destroy")
+    storage.write(PATH, document(revision=2), expected=1)
+    assert f"kv/{prefix}/{PATH}: versions before the latest are not destroyed until its next change: Vault answered 503" in caplog.text
+    assert status_of(bao, f"kv/data/{prefix}/{PATH}?version=1") == 200
+    proxy.faulty(None)
+    storage.write(PATH, document(revision=3), expected=2)
+    assert [status_of(bao, f"kv/data/{prefix}/{PATH}?version={number}") for number in (1, 2, 3)] == [404, 404, 200]
+
+
 def test_deleting_when_vault_is_away(bao: OpenBao, proxy: Proxy, prefix: str) -> None:
     """A deletion that failed says so, and one whose answer was lost is done."""
     storage = storage_of(proxy, bao, prefix)

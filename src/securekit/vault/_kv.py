@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -26,12 +27,16 @@ T = TypeVar("T")
 _PLACE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*")
 _FIELD = "document"
 _MAX_DEPTH = 8  # segments of a path
+_OLD_VERSIONS = 16  # of a secret that are destroyed at a time; the engine keeps 10 if it was not told otherwise
+
+_log = logging.getLogger("securekit.vault")
 
 
 class KvStorage:
     """The secrets below ``prefix`` in the engine at ``mount``: one per keyring, with the document as its one field.
 
-    There are no locks between hosts: each write says which version it replaces, and Vault refuses it if another is there.
+    There are no locks between hosts: each write says which version it replaces, and Vault refuses it if another is there. What was
+    replaced is destroyed, since it holds keys that may have been destroyed since.
     """
 
     def __init__(self, vault: VaultConnection, *, mount: str, prefix: str) -> None:
@@ -63,11 +68,13 @@ class KvStorage:
             self._vault.call("kv/write", self._full(path), put)
         except VaultFailureError as failure:
             error: KeyStoreError = self._said(failure)
-            lost = failure.says("check-and-set")
+            refused = failure.says("check-and-set")
         else:
+            self._destroy(path, version)
             return
-        if lost:
+        if refused:
             if self.read(path) == document:
+                self._destroy(path, version)
                 return
             message = f"{path} was written by another process first: read it again and retry"
             error = ConflictError(message)
@@ -77,7 +84,7 @@ class KvStorage:
         """Destroy every version of the document and its metadata: a deleted version could be undeleted."""
         name = self._name(path)
         self._call(
-            "kv/destroy", path, lambda client: client.secrets.kv.v2.delete_metadata_and_all_versions(path=name, mount_point=self._mount)
+            "kv/delete", path, lambda client: client.secrets.kv.v2.delete_metadata_and_all_versions(path=name, mount_point=self._mount)
         )
 
     def paths(self) -> Iterator[str]:
@@ -103,6 +110,17 @@ class KvStorage:
         facts = self._call("sys/mounts", "", lambda client: client.adapter.get(url=url))
         if (member(facts, "data", "type"), member(facts, "data", "options", "version")) != ("kv", "2"):
             raise KeyStoreUnavailableError(self._no_engine())
+
+    def _destroy(self, path: str, version: int) -> None:
+        """Destroy a version and those before it. The document is written by now: if this fails, the next write makes up for it."""
+        if not version:
+            return
+        body = {"versions": list(range(max(1, version - _OLD_VERSIONS + 1), version + 1))}
+        url = f"/v1/{self._mount}/destroy/{self._name(path)}"
+        try:
+            self._call("kv/destroy", path, lambda client: client.adapter.put(url=url, json=body))
+        except KeyStoreError as error:
+            _log.warning("%s: versions before the latest are not destroyed until its next change: %s", self._full(path), error)
 
     def _read(self, path: str) -> tuple[bytes | None, int]:
         """Return the document and the version that a write replaces; 0 if there was never one."""

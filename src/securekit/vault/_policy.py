@@ -48,6 +48,7 @@ def least_policy(
         mount, prefix = kv
         policy[f"{_path(mount, 'data', prefix)}/*"] = frozenset({"create", "read", "update"} if operates else {"read"})
         if operates:
+            policy[f"{_path(mount, 'destroy', prefix)}/*"] = frozenset({"update"})
             policy[f"{_path(mount, 'metadata', prefix)}/*"] = frozenset({"delete", "list"})
     for place in references:
         mount, _, path = place.partition("/")

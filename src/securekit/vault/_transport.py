@@ -61,7 +61,7 @@ class Transport(Adapter):  # type: ignore[misc]  # hvac has no types
         session.verify = ca if ca is not None else True
         session.cert = cert
         for scheme in ("https://", "http://"):
-            session.mount(scheme, _DeadlineAdapter(max_retries=0, pool_maxsize=32))
+            session.mount(scheme, _DeadlineAdapter(max_retries=0, pool_maxsize=64))
         super().__init__(base_uri=address, session=session, namespace=namespace, allow_redirects=False)
 
     def get_login_token(self, response: Mapping[str, Any]) -> str:

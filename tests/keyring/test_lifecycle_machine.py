@@ -4,18 +4,30 @@
 from __future__ import annotations
 
 import contextlib
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, precondition, rule
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    consumes,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from securekit.exceptions import ConflictError, KeyNotFoundError, KeyStateError, KeyStoreError
 from securekit.keyring import Keyring, KeyState, KeyStore
-from securekit.keyring._storage import MemoryStorage
+from securekit.keyring._storage import DocumentStorage, MemoryStorage
 from securekit.testing import FakeClock, memory_store
 from securekit.wrappers import KeyWrapper
-from tests.keyring.parts import PATH, certificate, escrow, local, refusal, store_on
+from tests.keyring.parts import PATH, certificate, escrow, local, refusal
+from tests.openbao import OpenBao
 
 REFRESH, STALE = 60, 600  # seconds
 WAIT = REFRESH + STALE
@@ -31,6 +43,7 @@ class Model:
     revision: int = 1
     kek: int = 0
     escrowed: bool = False
+    wrapper: Callable[[int], KeyWrapper] = local
 
     @property
     def primary(self) -> str:
@@ -44,7 +57,7 @@ class Model:
             self.revision += 1
 
     def recipients(self) -> list[KeyWrapper]:
-        return [local(self.kek), *([certificate()] if self.escrowed else [])]
+        return [self.wrapper(self.kek), *([certificate()] if self.escrowed else [])]
 
 
 class KeyringLife(RuleBasedStateMachine):
@@ -53,19 +66,32 @@ class KeyringLife(RuleBasedStateMachine):
     tokens = Bundle("tokens")
     backups = Bundle("backups")
 
+    def make_storage(self) -> DocumentStorage:
+        return MemoryStorage()
+
+    def wrapper(self, number: int) -> KeyWrapper:
+        """Return one of several KEKs."""
+        return local(number)
+
+    def lay(self, data: bytes) -> bytes:
+        """Put a document in the place of the one that is there, past every check, and return that one."""
+        assert isinstance(self.storage, MemoryStorage)
+        before, self.storage._documents[PATH] = self.storage._documents[PATH], data
+        return before
+
     @initialize()
     def create(self) -> None:
         self.clock = FakeClock()
-        self.storage = MemoryStorage()
+        self.storage = self.make_storage()
         self.stores = [self._another_process(), self._another_process()]
-        self.model = Model()
+        self.model = Model(wrapper=self.wrapper)
         ring = self.stores[0].keyring(PATH, create=True)
         self.model.states[ring.primary().id] = KeyState.PRIMARY
         self.kept: list[tuple[bytes, bytes, str]] = []
 
     def _another_process(self) -> KeyStore:
-        every: list[KeyWrapper] = [local(number) for number in range(4)]
-        return store_on(
+        every: list[KeyWrapper] = [self.wrapper(number) for number in range(4)]
+        return KeyStore(
             self.storage,
             wrapper=lambda _: self.model.recipients(),
             also_open=every,
@@ -200,13 +226,12 @@ class KeyringLife(RuleBasedStateMachine):
         data, revision = backup
         self.stores[1 - process].keyring(PATH).refresh()
         self.stores[process].keyring(PATH).refresh()
-        now = self.storage._documents[PATH]
-        self.storage._documents[PATH] = data
+        now = self.lay(data)
         ring = self.stores[process].keyring(PATH)
         for use in (ring.rotate, ring.refresh) if revision < self.model.revision else ():
             assert refusal(use) is KeyStoreError
         assert refusal(self.stores[process].restore, now) in {None, ConflictError}
-        self.storage._documents[PATH] = now
+        self.lay(now)
         self.clock.advance(REFRESH + 1)
 
     @rule(process=processes)
@@ -233,7 +258,7 @@ class KeyringLife(RuleBasedStateMachine):
     @precondition(lambda self: self.model.escrowed)
     @rule()
     def open_with_the_escrow_key(self) -> None:
-        self._compare(store_on(self.storage, wrapper=escrow(), clock=self.clock).keyring(PATH, recover=True))
+        self._compare(KeyStore(self.storage, wrapper=escrow(), clock=self.clock).keyring(PATH, recover=True))
 
     def _compare(self, ring: Keyring) -> None:
         keys = ring.keys()
@@ -254,3 +279,27 @@ class KeyringLife(RuleBasedStateMachine):
 
 KeyringLife.TestCase.settings = settings(max_examples=150, stateful_step_count=40)
 TestKeyringLife = KeyringLife.TestCase
+
+
+def test_the_life_of_a_keyring_in_vault(bao: OpenBao) -> None:
+    """The same, with the document in Vault's key-value engine and KEKs in its Transit engine."""
+    from securekit.vault import TransitWrapper, VaultConnection
+    from securekit.vault._kv import KvStorage
+
+    vault = VaultConnection(bao.address, token=bao.root_token)
+
+    class InVault(KeyringLife):
+        def make_storage(self) -> DocumentStorage:
+            self.prefix = f"life{time.monotonic_ns()}"
+            return KvStorage(vault, mount="kv", prefix=self.prefix)
+
+        def wrapper(self, number: int) -> KeyWrapper:
+            return TransitWrapper(vault, "app", label=f"kek-{number}")
+
+        def lay(self, data: bytes) -> bytes:
+            place = f"kv/data/{self.prefix}/{PATH}"
+            before = bao.request("GET", place)["data"]["data"]["document"].encode()
+            bao.request("POST", place, {"data": {"document": data.decode()}})
+            return bytes(before)
+
+    run_state_machine_as_test(InVault, settings=settings(max_examples=20, stateful_step_count=30))

@@ -66,7 +66,7 @@ def _shape(value: object) -> Fault:
 
 
 FAULTS: dict[str, Row] = {
-    "takes the request, and never answers": Row(faults.silent, tries=1, waits=True, says="in time"),
+    "takes the request, and does not answer for 30 seconds": Row(faults.silent, tries=1, waits=True, says="in time"),
     "sends the head of its answer byte by byte": Row(faults.drip_head, tries=1, waits=True, says="in time"),
     "sends the body of its answer byte by byte": Row(faults.drip_body, tries=1, waits=True, says="in time"),
     "breaks the connection in the middle of its answer": Row(faults.reset_in_body, says="broke"),

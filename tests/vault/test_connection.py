@@ -398,7 +398,7 @@ def test_a_token_goes_on_while_vault_cannot_renew_it(bao: OpenBao, approle: str,
 
 
 def test_others_go_on_while_one_renews(bao: OpenBao, approle: str, proxy: Proxy, wrapped: WrappedKey) -> None:
-    """A slow renewal holds up the thread that makes it, and no other."""
+    """A renewal without an answer holds up the thread that makes it for a part of its time, and no other."""
     vault = VaultConnection(proxy.address, **short_role(bao, "slow", token_ttl="3s"), deadline=0.8)  # type: ignore[arg-type]
     assert opens(vault, wrapped)
     proxy.faulty(faults.silent, path="renew-self")
@@ -408,9 +408,9 @@ def test_others_go_on_while_one_renews(bao: OpenBao, approle: str, proxy: Proxy,
         _until(lambda: proxy.seen("renew-self"))
         begin = time.monotonic()
         assert opens(vault, wrapped)
-        assert time.monotonic() - begin < 0.4
-        with pytest.raises(WrapperUnavailableError):
-            renewing.result()
+        assert not renewing.done()
+        assert renewing.result()
+        assert time.monotonic() - begin < 0.6
 
 
 def _until(condition: Callable[[], object]) -> None:

@@ -252,6 +252,9 @@ class Tokens(Secretive):
 
     def _renewed(self, token: _Token) -> _Token:
         """Renew a token that is still good; where that is not possible, log in; where Vault is away, go on with it."""
+        call = calling.get()
+        whole, now = call.deadline, time.monotonic()
+        call.deadline = now + (whole - now) / 3  # so that the call has time, whatever the renewal comes to
         try:
             if token.renewable:
                 self._token = _timed(_auth(self._with_token(token.value, self._client.auth.token.renew_self)))
@@ -262,6 +265,8 @@ class Tokens(Secretive):
                 return self._new()
             now = time.monotonic()
             self._token = _Token(token.value, now + (token.ends_at - now) * _JITTER, token.ends_at, token.renewable)
+        finally:
+            call.deadline = whole
         return self._token or token
 
     @contextmanager

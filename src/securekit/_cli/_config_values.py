@@ -116,6 +116,7 @@ def encrypt(session: Session, *, environment: str | None, recipients: tuple[str,
 @click.option("--stdin", is_flag=True, help="Read the value from standard input.")
 @click.option("--from-file", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Read the value from a file.")
 @click.option("--keep-newline", is_flag=True, help="Keep the line's end behind the value, which is left out otherwise.")
+@click.option("--empty", is_flag=True, help="The value may be empty, which is refused otherwise.")
 @click.option("--type", "kind", type=_TYPES, default="str", show_default=True, help="The value's type.")
 @click.option("--create", is_flag=True, help="Make the value, if there is none at PATH.")
 @click.option("--encrypt", "protect", is_flag=True, help="Add PATH to what must be encrypted, if no pattern covers it.")
@@ -131,6 +132,7 @@ def set_value(
     stdin: bool,
     from_file: Path | None,
     keep_newline: bool,
+    empty: bool,
     kind: str,
     create: bool,
     protect: bool,
@@ -148,7 +150,7 @@ def set_value(
         message = "a value is no argument, since every user of this machine sees those, and histories keep them: change it at its source"
         raise ValueError(message)
     where = parse_path(path)
-    value = cache(lambda: _value(path, stdin=stdin, from_file=from_file, keep_newline=keep_newline, kind=kind))
+    value = cache(lambda: _value(path, stdin=stdin, from_file=from_file, keep_newline=keep_newline, empty=empty, kind=kind))
 
     def change(edit: Edit) -> None:
         edit.check_target(where, create=create, clear=clear, protect=protect)  # before anybody is asked
@@ -256,7 +258,7 @@ def _recipients(names: Sequence[str]) -> list:  # type: ignore[type-arg]
     return wrappers
 
 
-def _value(path: str, *, stdin: bool, from_file: Path | None, keep_newline: bool, kind: str) -> Scalar:
+def _value(path: str, *, stdin: bool, from_file: Path | None, keep_newline: bool, empty: bool, kind: str) -> Scalar:
     """Return the value that a person or a program gives; nothing says what it was."""
     from securekit.config._value import parse_text
 
@@ -276,6 +278,9 @@ def _value(path: str, *, stdin: bool, from_file: Path | None, keep_newline: bool
         data = click.prompt(f"New value of {path}", hide_input=True, confirmation_prompt=True, err=True).encode()
     if not keep_newline:
         data = data.removesuffix(b"\n").removesuffix(b"\r")
+    if not data and not empty:
+        message = f"the value for {path} is empty: is a variable not set? If it is to be empty, add --empty"
+        raise ConfigError(message)
     if kind == "bytes":
         return data
     try:

@@ -38,7 +38,11 @@ class OpenBao:
             "tls_disable = true" if tls is None else f'tls_cert_file = "{tls[0]}"\n  tls_key_file = "{tls[1]}"'
         )
         (folder / "data").mkdir()
-        storage = f'storage "raft" {{\n  path = "{folder}/data"\n  node_id = "one"\n}}' if durable else 'storage "inmem" {}'
+        storage = (
+            f'storage "raft" {{\n  path = "{folder}/data"\n  node_id = "one"\n  performance_multiplier = 1\n}}'
+            if durable
+            else 'storage "inmem" {}'
+        )
         (folder / "config.hcl").write_text(
             f'{storage}\nlistener "tcp" {{\n  {listener}\n}}\n'
             f'api_addr = "{self.address}"\ncluster_addr = "http://127.0.0.1:{_free_port()}"\ndisable_mlock = true\n'

@@ -28,6 +28,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from securekit.exceptions import KeyFileError, SecureKitError, WrapperDeniedError, WrapperUnavailableError
 from securekit.vault import TransitWrapper, VaultConnection, VaultEvent
+from securekit.vault._call import Call
 from securekit.vault._failure import Outcome, VaultFailureError
 from securekit.wrappers import WrappedKey
 from tests.conftest import Count
@@ -497,16 +498,20 @@ def test_forked_children_have_sockets_of_their_own(bao: OpenBao, count: Count) -
     keys = [bytes([number]) * 32 for number in range(20)]
     items = [(wrapper.wrap(key, ["n", str(key[0])]), ["n", str(key[0])], key) for key in keys]
     fork = multiprocessing.get_context("fork")
-    with ThreadPoolExecutor(4) as threads:
-        at_work = [threads.submit(_unwrap_many, vault, items) for _ in range(4)]
-        children = [fork.Process(target=lambda: os._exit(not _unwrap_many(vault, items))) for _ in range(4)]
-        for child in children:
-            child.start()
-        for child in children:
-            child.join()
-        assert [child.exitcode for child in children] == [0] * 4
-        assert all(job.result() for job in at_work)
-    count("answers to parent and forked children, none mixed up", 8 * 100)
+    start = fork.Barrier(5)  # then they all have the one connection that is open and idle now
+
+    def work() -> bool:
+        start.wait(10)
+        return _unwrap_many(vault, items)
+
+    children = [fork.Process(target=lambda: os._exit(not work())) for _ in range(4)]
+    for child in children:
+        child.start()
+    assert work()
+    for child in children:
+        child.join(30)
+    assert [child.exitcode for child in children] == [0] * 4
+    count("answers to parent and forked children, none mixed up", 5 * 100)
 
 
 def test_connections_are_kept(bao: OpenBao, proxy: Proxy, wrapped: WrappedKey) -> None:
@@ -596,6 +601,14 @@ def test_what_may_not_be_repeated_is_sent_once(bao: OpenBao, proxy: Proxy) -> No
     assert [event.tries for event in events] == [1, 1, 3]
 
 
+def test_a_login_without_an_answer_is_no_call(bao: OpenBao, approle: str, proxy: Proxy) -> None:
+    """What may not be repeated was not sent while only the login failed, and so is sent once the login works."""
+    vault = VaultConnection(proxy.address, role_id=approle, secret_id=secret_id(bao))
+    proxy.faulty(faults.lost_answer, path=LOGIN, times=2)
+    vault.call("once", "", lambda client: client.adapter.get("/v1/transit/keys/app"), repeatable=False)
+    assert (len(proxy.seen(LOGIN)), len(proxy.seen("keys/app"))) == (3, 1)
+
+
 def test_a_caller_that_is_late_does_not_begin(bao: OpenBao, wrapped: WrappedKey) -> None:
     """A deadline that has passed already is no answer in time, whatever the server."""
     with pytest.raises(WrapperUnavailableError, match="in time"):
@@ -658,6 +671,7 @@ def test_a_connection_shows_and_gives_away_nothing(bao: OpenBao) -> None:
     """Its representation has the address and the way to log in; it is neither pickled nor copied."""
     vault = VaultConnection(bao.address, token=bao.root_token)
     assert repr(vault) == f"<VaultConnection {bao.address} StaticToken>"
+    assert bao.root_token not in repr(Call(0.0, token=bao.root_token))
     for holder in (vault, vault._tokens, vault._login):
         assert bao.root_token not in repr(holder)
         with pytest.raises(TypeError):

@@ -37,7 +37,7 @@ def test_set_and_get(form: str, value: str, desk: Desk) -> None:
     file, path = desk.encrypted(form), PASSWORD[form]
     before = desk.console.read(file).splitlines()
 
-    desk.ok("set", file, path, "--stdin", "--keep-newline", stdin=value)
+    desk.ok("set", file, path, "--stdin", "--keep-newline", *([] if value else ["--empty"]), stdin=value)
 
     assert desk.ok("get", file, path, "-n", "--identity", "host.key").raw == value.encode()
     assert len(set(before) ^ set(desk.console.read(file).splitlines())) <= 10

@@ -262,20 +262,9 @@ def _value(path: str, *, stdin: bool, from_file: Path | None, keep_newline: bool
     """Return the value that a person or a program gives; nothing says what it was."""
     from securekit.config._value import parse_text
 
-    if stdin and from_file:
-        message = "the value comes from one place: --stdin or --from-file"
-        raise ValueError(message)
     if kind == "null":
         return None
-    if stdin:
-        data = sys.stdin.buffer.read()
-    elif from_file:
-        data = from_file.read_bytes()
-    elif not sys.stdin.isatty():
-        message = f"there is no terminal to ask for the value of {path} on: add --stdin or --from-file FILE"
-        raise ValueError(message)
-    else:
-        data = click.prompt(f"New value of {path}", hide_input=True, confirmation_prompt=True, err=True).encode()
+    data = _given(path, stdin=stdin, from_file=from_file)
     if not keep_newline:
         data = data.removesuffix(b"\n").removesuffix(b"\r")
     if not data and not empty:
@@ -291,6 +280,22 @@ def _value(path: str, *, stdin: bool, from_file: Path | None, keep_newline: bool
         message = f"the value for {path} is not UTF-8 text; with --type bytes it may be anything"
         raise ConfigError(message)
     return parse_text(text, kind)
+
+
+def _given(path: str, *, stdin: bool, from_file: Path | None) -> bytes:
+    """Return what standard input, a file, or a person has."""
+    if stdin and from_file:
+        message = "the value comes from one place: --stdin or --from-file"
+        raise ValueError(message)
+    if stdin:
+        return sys.stdin.buffer.read()
+    if from_file:
+        return from_file.read_bytes()
+    if not sys.stdin.isatty():
+        message = f"there is no terminal to ask for the value of {path} on: add --stdin or --from-file FILE"
+        raise ValueError(message)
+    answer: str = click.prompt(f"New value of {path}", hide_input=True, confirmation_prompt=True, err=True)
+    return answer.encode()
 
 
 def text_of(value: Scalar) -> str:

@@ -40,5 +40,11 @@ def setup(app: Any) -> None:  # noqa: ANN401 - Sphinx' application
     def escape(_app: object, _context: object, lines: list[str]) -> None:
         lines[:] = [re.sub(r"\*|_(?!\w)", r"\\\g<0>", line) for line in lines]
 
+    def leave_out_nameless(_app: object, _context: object, lines: list[str]) -> None:
+        """Leave out arguments that the help does not show: they are there to be refused."""
+        parts = re.split(r"(?m)^(?=\.\. option::)", "\n".join(lines))
+        lines[:] = "".join(part for part in parts if not re.match(r"\.\. option:: *\n", part)).split("\n")
+
     for part in ("description", "options"):
         app.connect(f"sphinx-click-process-{part}", escape)
+    app.connect("sphinx-click-process-arguments", leave_out_nameless)

@@ -37,7 +37,7 @@ def test_set_and_get(form: str, value: str, desk: Desk) -> None:
     file, path = desk.encrypted(form), PASSWORD[form]
     before = desk.console.read(file).splitlines()
 
-    desk.ok("set", file, path, "--stdin", "--keep-newline", stdin=value)
+    desk.ok("set", file, path, "--stdin", "--keep-newline", *([] if value else ["--empty"]), stdin=value)
 
     assert desk.ok("get", file, path, "-n", "--identity", "host.key").raw == value.encode()
     assert len(set(before) ^ set(desk.console.read(file).splitlines())) <= 10
@@ -471,3 +471,14 @@ def test_a_new_document_in_a_missing_folder(empty: Console, desk: Desk) -> None:
 
     assert not Path("none").exists()
     assert CLEAR
+
+
+@pytest.mark.parametrize("given", [b"", b"\n"])
+def test_an_empty_value_is_refused_unless_it_is_meant(desk: Desk, given: bytes) -> None:
+    """A variable that is not set in a script leaves the password as it was; --empty says that it is meant."""
+    file, path = desk.encrypted(), PASSWORD["yaml"]
+    before = desk.console.read(file)
+    desk.refused("--empty", "set", file, path, "--stdin", stdin=given)
+    assert desk.console.read(file) == before
+    desk.ok("set", file, path, "--stdin", "--empty", stdin=given)
+    assert desk.ok("get", file, path, "-n", "--identity", "host.key").raw == b""

@@ -116,6 +116,7 @@ def encrypt(session: Session, *, environment: str | None, recipients: tuple[str,
 @click.option("--stdin", is_flag=True, help="Read the value from standard input.")
 @click.option("--from-file", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Read the value from a file.")
 @click.option("--keep-newline", is_flag=True, help="Keep the line's end behind the value, which is left out otherwise.")
+@click.option("--empty", is_flag=True, help="The value may be empty, which is refused otherwise.")
 @click.option("--type", "kind", type=_TYPES, default="str", show_default=True, help="The value's type.")
 @click.option("--create", is_flag=True, help="Make the value, if there is none at PATH.")
 @click.option("--encrypt", "protect", is_flag=True, help="Add PATH to what must be encrypted, if no pattern covers it.")
@@ -131,6 +132,7 @@ def set_value(
     stdin: bool,
     from_file: Path | None,
     keep_newline: bool,
+    empty: bool,
     kind: str,
     create: bool,
     protect: bool,
@@ -148,7 +150,7 @@ def set_value(
         message = "a value is no argument, since every user of this machine sees those, and histories keep them: change it at its source"
         raise ValueError(message)
     where = parse_path(path)
-    value = cache(lambda: _value(path, stdin=stdin, from_file=from_file, keep_newline=keep_newline, kind=kind))
+    value = cache(lambda: _value(path, stdin=stdin, from_file=from_file, keep_newline=keep_newline, empty=empty, kind=kind))
 
     def change(edit: Edit) -> None:
         edit.check_target(where, create=create, clear=clear, protect=protect)  # before anybody is asked
@@ -256,26 +258,18 @@ def _recipients(names: Sequence[str]) -> list:  # type: ignore[type-arg]
     return wrappers
 
 
-def _value(path: str, *, stdin: bool, from_file: Path | None, keep_newline: bool, kind: str) -> Scalar:
+def _value(path: str, *, stdin: bool, from_file: Path | None, keep_newline: bool, empty: bool, kind: str) -> Scalar:
     """Return the value that a person or a program gives; nothing says what it was."""
     from securekit.config._value import parse_text
 
-    if stdin and from_file:
-        message = "the value comes from one place: --stdin or --from-file"
-        raise ValueError(message)
     if kind == "null":
         return None
-    if stdin:
-        data = sys.stdin.buffer.read()
-    elif from_file:
-        data = from_file.read_bytes()
-    elif not sys.stdin.isatty():
-        message = f"there is no terminal to ask for the value of {path} on: add --stdin or --from-file FILE"
-        raise ValueError(message)
-    else:
-        data = click.prompt(f"New value of {path}", hide_input=True, confirmation_prompt=True, err=True).encode()
+    data = _given(path, stdin=stdin, from_file=from_file)
     if not keep_newline:
         data = data.removesuffix(b"\n").removesuffix(b"\r")
+    if not data and not empty:
+        message = f"the value for {path} is empty: is a variable not set? If it is to be empty, add --empty"
+        raise ConfigError(message)
     if kind == "bytes":
         return data
     try:
@@ -286,6 +280,22 @@ def _value(path: str, *, stdin: bool, from_file: Path | None, keep_newline: bool
         message = f"the value for {path} is not UTF-8 text; with --type bytes it may be anything"
         raise ConfigError(message)
     return parse_text(text, kind)
+
+
+def _given(path: str, *, stdin: bool, from_file: Path | None) -> bytes:
+    """Return what standard input, a file, or a person has."""
+    if stdin and from_file:
+        message = "the value comes from one place: --stdin or --from-file"
+        raise ValueError(message)
+    if stdin:
+        return sys.stdin.buffer.read()
+    if from_file:
+        return from_file.read_bytes()
+    if not sys.stdin.isatty():
+        message = f"there is no terminal to ask for the value of {path} on: add --stdin or --from-file FILE"
+        raise ValueError(message)
+    answer: str = click.prompt(f"New value of {path}", hide_input=True, confirmation_prompt=True, err=True)
+    return answer.encode()
 
 
 def text_of(value: Scalar) -> str:

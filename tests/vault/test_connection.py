@@ -20,6 +20,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import hvac
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ec import ECDSA
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
@@ -720,3 +721,17 @@ def test_names_with_several_addresses_share_the_time(proxy: Proxy, bao: OpenBao,
         VaultConnection("https://nowhere.invalid", token="t", deadline=2).health()
     with pytest.raises(WrapperUnavailableError, match="there is no such host"):
         VaultConnection(f"https://{'a' * 64}.example", token="t", deadline=2).health()
+
+
+def test_a_ready_client(bao: OpenBao, key: str) -> None:
+    """A client of hvac's tells address and token; one that does not verify TLS, or has no token, is refused."""
+    with_token = hvac.Client(url=bao.address, token=bao.root_token)
+    assert TransitWrapper(VaultConnection.from_client(with_token), key).latest_version() == 1
+    role = VaultConnection.from_client(hvac.Client(url=bao.address, token=""), token=bao.root_token)
+    assert TransitWrapper(role, key).latest_version() == 1
+    with pytest.raises(ValueError, match="way to log in"):
+        VaultConnection.from_client(hvac.Client(url=bao.address, token=""))
+    with pytest.raises(ValueError, match="does not verify TLS"):
+        VaultConnection.from_client(hvac.Client(url="https://127.0.0.1:1", token="x", verify=False))
+    told = hvac.Client(url="https://127.0.0.1:1", token="x", verify="ca.pem", namespace="team")
+    assert VaultConnection.from_client(told)._ca == "ca.pem"

@@ -33,6 +33,7 @@ Client = Any
 """``hvac.Client``, which has no types."""
 
 _log = logging.getLogger("securekit.vault")
+_LOGINS = {"token", "token_file", "role_id", "kubernetes_role", "jwt_role", "cert_role"}
 _TRIES = 3
 _BACKOFF = 0.1  # seconds before the second try, at most; twice as many before the third
 _TOKEN_FILE = ".vault-token"  # noqa: S105 - a file's name, where Vault's own command line keeps it
@@ -187,6 +188,29 @@ class VaultConnection(Secretive):
         self._connect()
 
     @classmethod
+    def from_client(cls, client: Client, **options: Any) -> VaultConnection:  # noqa: ANN401 - as the constructor
+        """Return a connection to where a ready ``hvac.Client`` points: with its address, token, namespace, authority and certificate.
+
+        Nothing is sent through the client itself, whose own transport follows redirects and has no one deadline.
+
+        Args:
+            client: It has a token, and verifies TLS.
+            options: Arguments of the constructor; they count before what the client has.
+
+        Raises:
+            ValueError: The client does not verify TLS, or has no token and no other way to log in is given.
+        """
+        if client.session.verify is False:
+            message = "this client does not verify TLS, which is verified always: give it the authority with verify=FILE"
+            raise ValueError(message)
+        found = {"namespace": client.adapter.namespace, "cert": client.session.cert}
+        if isinstance(client.session.verify, str):
+            found["ca"] = client.session.verify
+        if not _LOGINS & options.keys():
+            found["token"] = client.token or None
+        return cls(client.url, **{**found, **options})
+
+    @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None, **options: Any) -> VaultConnection:  # noqa: ANN401 - as the constructor
         """Return the connection that the standard variables describe: ``VAULT_…``, or ``BAO_…`` before it.
 
@@ -223,7 +247,7 @@ class VaultConnection(Secretive):
             value = get(name)
             if value is not None:
                 options.setdefault(argument, kind(value))
-        if not {"token", "token_file", "role_id", "kubernetes_role", "jwt_role", "cert_role"} & options.keys():
+        if not _LOGINS & options.keys():
             options |= _login_from(get, Path(variables.get("HOME") or Path.home()))
         return cls(address, **options)
 

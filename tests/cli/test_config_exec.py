@@ -325,12 +325,15 @@ def test_a_signal_at_any_moment_leaves_no_secret(desk: Desk) -> None:
 
 
 def test_a_killed_run_is_cleaned_up_by_the_next(desk: Desk) -> None:
-    """After SIGKILL the files stay, which nothing can prevent; whoever runs next as this user wipes them. Those in use stay."""
+    """After SIGKILL the files stay, which nothing can prevent; whoever runs next as this user wipes them, once nobody uses them."""
     file = desk.encrypted()
     with running(desk, file, "--files", "--", "sh", "-c", "echo $SECUREKIT_SECRETS; exec sleep 60") as process:
         orphan = Path(first_line(process))
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         process.kill()
+    # The command lives on, and has its files.
+    assert run(desk, file, "--files", "--", "true")[0] == 0
+    assert len(list(orphan.iterdir())) == 11
     os.kill(int(children[0]), signal.SIGKILL)
     assert orphan.exists()
 

@@ -45,7 +45,7 @@ def edit(session: Session) -> None:
     text = view(document, opened)
     if opened is None:
         note("without a private key of a recipient, secrets are shown as placeholders: leave them, or put new values in their place")
-    with _stops_wipe(), private_folder() as folder:
+    with _stops_wipe(), private_folder() as (folder, _):
         file = folder / session.path.name
         file.touch(mode=0o600)
         file.write_bytes(text.encode())

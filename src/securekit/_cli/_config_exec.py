@@ -117,7 +117,7 @@ def _as_text(path: str, value: Scalar) -> str | bytes:
 def _run_with_files(command: Sequence[str], values: dict[str, tuple[str, Scalar]]) -> int:
     from ._config_values import text_of
 
-    with _forwarding() as running, private_folder() as folder:
+    with _forwarding() as running, private_folder() as (folder, lock):
         environment = dict(os.environ)
         for name, (_, value) in values.items():
             file = folder / name
@@ -125,7 +125,8 @@ def _run_with_files(command: Sequence[str], values: dict[str, tuple[str, Scalar]
             file.write_bytes(value if isinstance(value, bytes) else text_of(value).encode() if value is not None else b"")
             environment[f"{name}_FILE"] = str(file)
         try:
-            child = subprocess.Popen(command, env=environment | {"SECUREKIT_SECRETS": str(folder)})  # noqa: S603 - the user's own command
+            environment |= {"SECUREKIT_SECRETS": str(folder)}
+            child = subprocess.Popen(command, env=environment, pass_fds=[lock])  # noqa: S603 - the user's own command
         except OSError as error:
             _cannot_run(command[0], error)
         code = running(child)

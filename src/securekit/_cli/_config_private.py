@@ -36,8 +36,11 @@ _MOUNTS = Path("/proc/self/mounts")
 
 
 @contextmanager
-def private_folder() -> Iterator[Path]:
-    """Give a new folder of mode 0700, whose files are overwritten and removed when the block ends, whatever ends it."""
+def private_folder() -> Iterator[tuple[Path, int]]:
+    """Give a new folder of mode 0700, whose files are overwritten and removed when the block ends, whatever ends it.
+
+    With it comes the descriptor that holds its lock: a child that inherits it keeps the folder, also if this process is killed.
+    """
     base = _place()
     if base is None:
         note("securekit: warning: there is no file system in memory here: secrets are on disk for a while, and wiped as well as can be")
@@ -47,7 +50,7 @@ def private_folder() -> Iterator[Path]:
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     try:
         try:
-            yield folder
+            yield folder, lock
         finally:
             signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
     finally:  # also if a signal came just before they were blocked

@@ -566,3 +566,21 @@ def test_three_regions_with_a_cluster_each(bao: OpenBao, own: OpenBao, prefix: s
         assert again.keyring("ap/acme").encrypt(b"x", context={})
         with pytest.raises(WrapperUnavailableError):
             again.keyring("us/acme")
+
+
+def test_a_new_version_of_the_kek_is_due_at_once(bao: OpenBao, vault: VaultConnection, key: str, prefix: str) -> None:
+    """After the Transit key was rotated, a rewrap wraps every keyring under the new version, once; then the old one may be excluded."""
+    store = KvKeyStore(vault, mount="kv", prefix=prefix, wrapper=TransitWrapper(vault, key))
+    for path in ("eu/acme/invoices", "eu/globex/invoices"):
+        store.keyring(path, create=True)
+    token = store.keyring("eu/acme/invoices").encrypt(b"x", context={})
+    bao.request("POST", f"transit/keys/{key}/rotate")
+
+    wrapper = TransitWrapper(vault, key)
+    assert store.rewrap(wrapper, dry_run=True) == ["eu/acme/invoices", "eu/globex/invoices"]
+    assert store.rewrap(wrapper) == ["eu/acme/invoices", "eu/globex/invoices"]
+    assert store.rewrap(wrapper) == []
+
+    bao.request("POST", f"transit/keys/{key}/config", {"min_decryption_version": 2})
+    fresh = KvKeyStore(vault, mount="kv", prefix=prefix, wrapper=TransitWrapper(vault, key))
+    assert fresh.keyring("eu/acme/invoices").decrypt(token, context={}) == b"x"

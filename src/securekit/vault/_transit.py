@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import re
+import time
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, cast
 
@@ -28,6 +29,7 @@ _MOUNT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*
 # Vault's own form around 12 bytes of nonce, the package and 16 bytes of tag: 93 bytes, whose base64 has no padding.
 _CIPHERTEXT = re.compile(rb"vault:v([1-9][0-9]{0,8}):[A-Za-z0-9+/]{124}")
 _TYPES = {"aes256-gcm96", "chacha20-poly1305"}
+_LATEST_FOR = 60.0  # seconds for which the latest version is not asked for again
 _FIRST_BATCH = 250  # items; OpenBao 2.7 refuses JSON with more than about 500 texts
 _TOO_MANY = ("too large", "too many", "complexity", "exceeded maximum", "entity too large")
 _WRONG = ("message authentication failed", "invalid ciphertext", "could not decode", "version is too new", "cipher:")
@@ -50,7 +52,7 @@ class TransitWrapper(Secretive):
         ValueError: A name has another form.
     """
 
-    __slots__ = ("_batch", "_key", "_mount", "_vault", "key_ref", "name")
+    __slots__ = ("_batch", "_key", "_latest", "_mount", "_vault", "key_ref", "name")
 
     name: str
     key_ref: str
@@ -64,6 +66,7 @@ class TransitWrapper(Secretive):
         self._key = key
         self._mount = mount
         self._batch = _FIRST_BATCH
+        self._latest = (0.0, 0)  # when it was asked for, and the version
         self.name = "vault-transit"
         self.key_ref = labelled(label, f"{mount}/{key}")
 
@@ -132,6 +135,18 @@ class TransitWrapper(Secretive):
     def latest_version(self) -> int:
         """Return the version that wraps now. Errors as `wrap`."""
         return int(number(self.check()["latest_version"]))
+
+    def is_due(self, wrapped: WrappedKey) -> bool:
+        """Whether ``wrapped`` was wrapped under an older version than the one that wraps now, as it was at most a minute ago.
+
+        `securekit.KeyStore.rewrap` then wraps it anew. Errors as `wrap`.
+        """
+        if not self.opens(wrapped):
+            return False
+        asked, latest = self._latest
+        if not latest or time.monotonic() - asked > _LATEST_FOR:
+            self._latest = (time.monotonic(), latest := self.latest_version())
+        return _version(wrapped.ciphertext) < latest
 
     def check(self) -> dict[str, object]:
         """Return what Vault says of the key, if it is one that can wrap.

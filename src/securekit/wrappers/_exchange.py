@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from securekit.exceptions import DecryptionError, SecureKitError, WrapperError
 
-from ._protocol import Binding, KeyWrapper, WrappedKey
+from ._protocol import Binding, KeyWrapper, VersionedWrapper, WrappedKey
 from ._recipients import describe
 
 __all__ = ["RecipientPlan", "plan_recipients"]
@@ -96,9 +96,15 @@ def plan_recipients(
     renewed = {
         recipient
         for recipient in target.keys() & there.keys()
-        if target[recipient] not in own and _is_another(target[recipient], there[recipient], binding)
+        if (target[recipient] not in own and _is_another(target[recipient], there[recipient], binding))
+        or _is_due(target[recipient], there[recipient])
     }
     return RecipientPlan(frozenset(added | renewed), frozenset(ours | renewed), frozenset(named))
+
+
+def _is_due(wrapper: KeyWrapper, wrapped: WrappedKey) -> bool:
+    """Whether ``wrapped`` was wrapped under an older version of the KEK of ``wrapper``."""
+    return isinstance(wrapper, VersionedWrapper) and wrapper.is_due(wrapped)
 
 
 def _is_another(wrapper: KeyWrapper, wrapped: WrappedKey, binding: Binding) -> bool:

@@ -23,6 +23,7 @@ __all__ = [
     "PACKAGE_SIZE",
     "Binding",
     "KeyWrapper",
+    "VersionedWrapper",
     "WrappedKey",
     "labelled",
     "open_package",
@@ -99,6 +100,14 @@ class KeyWrapper(Protocol):
 
     def unwrap_many(self, items: Iterable[tuple[WrappedKey, Binding]]) -> list[bytes]:
         """Unwrap several keys, in as few calls as the KEK's holder allows."""
+
+
+@runtime_checkable
+class VersionedWrapper(Protocol):
+    """A wrapper whose KEK has versions, of which the latest wraps: what an older one has wrapped is due to be wrapped anew."""
+
+    def is_due(self, wrapped: WrappedKey) -> bool:
+        """Whether ``wrapped`` was wrapped under an older version of this KEK."""
 
 
 def seal_package(key: bytes, binding: Binding) -> bytes:

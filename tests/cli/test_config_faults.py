@@ -132,7 +132,7 @@ class Case:
             assert list(self.desk.memory.iterdir()) == []
 
 
-@pytest.mark.parametrize("verb", _quick("set", "edit"))
+@pytest.mark.parametrize("verb", _quick("set"))
 def test_a_command_killed_at_any_system_call(verb: str, desk: Desk, count: Count) -> None:
     """SIGKILL at every call that changes something: the old document or the new one, a rerun works, and nothing is left over."""
     case = Case(verb, desk)

@@ -143,6 +143,7 @@ def test_every_bit_flip_is_refused_or_changes_nothing(form: str, count: Count) -
     try_each(flips(small(form).to_bytes()), small(form), count, "bit flips")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMATS)
 def test_every_bit_flip_of_a_signed_document_is_refused_or_changes_nothing(form: str, count: Count) -> None:
     """The same with a trust, where the signature shows it, its own bits included."""

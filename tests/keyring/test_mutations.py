@@ -128,6 +128,7 @@ FRESH: dict[str, Callable[[], tuple[bytes, KeyWrapper]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("data", "wrapper", "path"), list(_golden()))
 def test_every_flip_of_a_golden_document_is_refused(data: bytes, wrapper: KeyWrapper, path: str, count: Count) -> None:
     """Whatever is flipped, the document is no document, not genuine, or not for this KEK."""

@@ -17,6 +17,7 @@ import pytest
 from securekit.wrappers import new_identity
 from tests.cli.config_desk import SECRETS, Desk
 from tests.cli.conftest import Console
+from tests.config.parts import FORMATS
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="other users need root")
 
@@ -216,3 +217,10 @@ def test_trying_another_user_takes_root(open_desk: Desk) -> None:
     nobody = pwd.getpwuid(65534).pw_name
     assert f"{nobody} can read the private key host.key" in ask(nobody).split("private key: ")[-1]
     assert f"sudo securekit config doctor FILE --identity host.key --as-user {shlex.quote('root')}" in ask("root")
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_realistic_document_of_every_format_is_in_order(form: str, desk: Desk) -> None:
+    """The doctor reads documents of all five formats, and says how many secrets open."""
+    done = desk.ok("doctor", desk.encrypted(form), "--identity", "host.key")
+    assert "the integrity tag verifies, and 11 secrets open" in done.out

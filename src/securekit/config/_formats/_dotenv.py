@@ -27,9 +27,9 @@ _SPACES = re.compile(rf"[^\S\r\n]{{{_MAX_SPACES + 1}}}")
 _LINE_END = re.compile(r"\r\n|\n|\r")
 # As in dotenv.parser, whose regular expressions run one after the other and never go back.
 _ENTRY = re.compile(
-    r"""(?P<before>\s*+(?:export[^\S\r\n]++)?+(?:'[^']++'|[^=\#\s]++))
-        (?P<equals>[^\S\r\n]*+=[^\S\r\n]*+)?+
-        (?P<value>'(?:\\.|[^'\\])*+'|"(?:\\.|[^"\\])*+"|(?!['"])[^\r\n]*+)""",
+    r"""(?P<before>\s*+(?>(?:export[^\S\r\n]++)?)(?:'[^']++'|[^=\#\s]++))
+        (?>(?P<equals>[^\S\r\n]*+=[^\S\r\n]*+)?)
+        (?P<value>'(?>(?:\\.|[^'\\])*)'|"(?>(?:\\.|[^"\\])*)"|(?!['"])[^\r\n]*+)""",
     re.VERBOSE | re.DOTALL,
 )
 _COMMENT = re.compile(r"\s+#.*")

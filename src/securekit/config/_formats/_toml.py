@@ -37,21 +37,22 @@ __all__ = ["TomlSource"]
 
 _INDENT = "    "
 _MAX_CONTAINERS = 10_000  # tables and arrays, which cost tomllib more than other values
+# Groups are atomic, and not repeated possessively, which Python before 3.11.5 matches wrongly (gh-106052).
 # A string that is not closed ends where the text or its line does: tomllib says so later, and nothing is scanned twice.
 _STRING = (
-    r'"""(?:[^"\\]++|\\.|"(?!""))*+(?:"{3,5}|\\?\Z)'
-    r"|'''(?:[^']++|'(?!''))*+(?:'{3,5}|\Z)"
-    r'|"(?:[^"\\\n]++|\\.)*+"?'
+    r'"""(?>(?:[^"\\]++|\\.|"(?!""))*)(?:"{3,5}|\\?\Z)'
+    r"|'''(?>(?:[^']++|'(?!''))*)(?:'{3,5}|\Z)"
+    r'|"(?>(?:[^"\\\n]++|\\.)*)"?'
     r"|'[^'\n]*+'?"
 )
-_DOT = r'\.[ \t]*+(?:[A-Za-z0-9_-]++|"(?:[^"\\\n]++|\\.)*+"|\'[^\'\n]*+\')?+[ \t]*+'
+_DOT = r'\.[ \t]*+(?>(?:[A-Za-z0-9_-]++|"(?>(?:[^"\\\n]++|\\.)*)"|\'[^\'\n]*+\')?)[ \t]*+'
 _NESTING = re.compile(rf"{_STRING}|#[^\n]*+|[\[{{]|[\]}}]|(?:{_DOT}){{{MAX_DEPTH}}}", re.DOTALL)
 _STRING_TOKEN = re.compile(_STRING, re.DOTALL)
 _KEY_PART = re.compile(r"[ \t]*([A-Za-z0-9_-]+|\"(?:[^\"\\\n]|\\.)*\"|'[^'\n]*')[ \t]*")
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _BARE_VALUE = re.compile(r"\d{4}-\d\d-\d\d \d\d:[^\s,\]}#]*|[^\s,\]}#]+")
 _SPACE = re.compile(r"[ \t]*")
-_FILL = re.compile(r"(?:[ \t\r\n]++|#[^\n]*+)*+")  # space, line ends and comments between items
+_FILL = re.compile(r"(?>(?:[ \t\r\n]++|#[^\n]*+)*)")  # space, line ends and comments between items
 _REST_OF_LINE = re.compile(r"[^\n]*\n?")
 _AT_LINE = re.compile(r"at line (\d+)")
 # What tomllib says, without what it quotes.

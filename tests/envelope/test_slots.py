@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from securekit._primitives.cobblestone import CHUNK_SIZE, HEADER_SIZE, SEALED_CHUNK_SIZE, ChunkOpener, StreamEncryptor
 from securekit.envelope import Envelope, inspect_file
 from securekit.envelope._header import MAX_GENERATION, STREAM, DataKey, payload_context, read_header
-from securekit.exceptions import DecryptionError, EnvelopeError, FormatError, KeyNotFoundError, WrapperUnavailableError
+from securekit.exceptions import DecryptionError, EnvelopeError, FormatError, KeyNotFoundError, WrapperDeniedError, WrapperUnavailableError
 from securekit.testing import FlakyWrapper
 from securekit.wrappers import Binding, KeyWrapper, WrappedKey
 from tests.conftest import Count
@@ -433,6 +433,26 @@ def test_two_exchanges_at_once_lose_nothing(path: Path, count: Count) -> None:
     assert opens(path, OLD) != opens(path, NEW)
     count("exchanges of recipients by two processes at once", changes)
     count("reads in the middle of exchanges", reads)
+
+
+class Late:
+    """A KEK that is gone when it is asked for, since its files were given to another one just before."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.name, self.key_ref, self.outsiders_can_wrap = OLD.name, OLD.key_ref, OLD.outsiders_can_wrap
+        self.opens = OLD.opens
+
+    def unwrap(self, wrapped: WrappedKey, binding: Binding) -> bytes:
+        Envelope(NEW, also_open=[OLD]).rewrap_file(self._path)
+        raise WrapperDeniedError
+
+    wrap = wrap_many = unwrap_many = NotImplemented
+
+
+def test_headers_that_were_exchanged_while_they_were_read_are_read_once_more(path: Path) -> None:
+    """What does not open, and is not what the file says by now, is no failure of the file."""
+    assert opens(path, Late(path), NEW)
 
 
 def test_the_second_of_two_exchanges_finds_the_first(path: Path) -> None:

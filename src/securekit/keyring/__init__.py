@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ._info import ErasureReceipt, KeyInfo
     from ._inspect import Inspection, inspect
     from ._keyring_wrapper import KeyringWrapper
+    from ._stored import Source, StoredItem
 
 __all__ = [
     "BoundKeyring",
@@ -39,7 +40,9 @@ __all__ = [
     "KeyringWrapper",
     "MemoryKeyStore",
     "OnEvent",
+    "Source",
     "StoreOptions",
+    "StoredItem",
     "SystemClock",
     "Wrappers",
     "check_path",
@@ -56,6 +59,8 @@ _LAZY = {
     "Inspection": "_inspect",
     "KeyInfo": "_info",
     "KeyringWrapper": "_keyring_wrapper",
+    "Source": "_stored",
+    "StoredItem": "_stored",
     "inspect": "_inspect",
 }
 

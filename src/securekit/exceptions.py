@@ -12,6 +12,7 @@
     ├── CertificateError           a certificate that must not be wrapped to
     ├── ConfigError                a configuration document is not as its policy, its environment or its reader wants it
     ├── EnvelopeError              a sealed file cannot be rewrapped, or its two headers disagree
+    ├── RotationError              a rotation cannot start, go on, or be proven complete
     ├── KeyStoreError              the place where keyrings live failed
     │   ├── ConflictError          somebody else wrote first; read again and retry
     │   └── KeyStoreUnavailableError   the store cannot be reached now; retryable
@@ -37,6 +38,7 @@ __all__ = [
     "KeyStateError",
     "KeyStoreError",
     "KeyStoreUnavailableError",
+    "RotationError",
     "SecureKitError",
     "SecurityWarning",
     "WrapperDeniedError",
@@ -90,6 +92,10 @@ class ConfigError(SecureKitError):
 
 class EnvelopeError(SecureKitError):
     """A sealed message cannot be rewrapped as asked, or its headers disagree. What was there before is intact."""
+
+
+class RotationError(SecureKitError):
+    """A rotation cannot start or go on, or its proof is missing: another plan, a damaged journal, a key still needed. Says what to do."""
 
 
 class KeyStoreError(SecureKitError):

@@ -68,6 +68,12 @@ class Keyring(DataVerbs):
         return self._cache.current().opened.document.recipients
 
     @property
+    def staleness(self) -> int:
+        """Seconds after which every process must have noticed a change: the document's ``refresh + stale_if_error``."""
+        document = self._cache.current().opened.document
+        return document.refresh + document.stale_if_error
+
+    @property
     def depth(self) -> int:
         """How many keyrings stand above this one: 0 under a local, passphrase, certificate or Vault wrapper."""
         depth: int = getattr(self._cache.current().opened.wrapper, "depth", 0)

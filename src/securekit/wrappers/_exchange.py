@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from securekit.exceptions import DecryptionError, SecureKitError, WrapperError
@@ -11,7 +11,7 @@ from securekit.exceptions import DecryptionError, SecureKitError, WrapperError
 from ._protocol import Binding, KeyWrapper, VersionedWrapper, WrappedKey
 from ._recipients import describe
 
-__all__ = ["RecipientPlan", "plan_recipients"]
+__all__ = ["RecipientPlan", "is_due_for", "plan_recipients"]
 
 Recipient = tuple[str, str]
 
@@ -100,6 +100,17 @@ def plan_recipients(
         or _is_due(target[recipient], there[recipient])
     }
     return RecipientPlan(frozenset(added | renewed), frozenset(ours | renewed), frozenset(named))
+
+
+def is_due_for(recipients: Sequence[WrappedKey], wrappers: Sequence[KeyWrapper], dropped: Collection[str]) -> bool:
+    """Whether ``recipients`` are not exactly what ``wrappers`` would make now, as far as can be told without any secret."""
+    there = {wrapped.recipient: wrapped for wrapped in recipients}
+    target = {(wrapper.name, wrapper.key_ref): wrapper for wrapper in wrappers}
+    return (
+        there.keys() != target.keys()
+        or any(reference in dropped for _, reference in there)
+        or any(_is_due(wrapper, there[name]) for name, wrapper in target.items())
+    )
 
 
 def _is_due(wrapper: KeyWrapper, wrapped: WrappedKey) -> bool:

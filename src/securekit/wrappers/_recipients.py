@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, TypeVar
@@ -14,7 +15,7 @@ from ._protocol import KeyWrapper, WrappedKey
 if TYPE_CHECKING:
     from ._protocol import Binding
 
-__all__ = ["MAX_RECIPIENTS", "Report", "check_mixture", "describe", "unwrap_first", "wrap_to_each"]
+__all__ = ["MAX_RECIPIENTS", "Report", "check_mixture", "describe", "name_of", "unwrap_first", "wrap_to_each"]
 
 MAX_RECIPIENTS = 64
 _POST_QUANTUM = "hpke-mlkem768-x25519"
@@ -126,3 +127,15 @@ def describe(name: str, key_ref: str) -> str:
     """Return a recipient as people read it: ``local 0bac1fe1ddce8316``; a long reference is cut."""
     reference = key_ref if len(key_ref) <= _LINE or name == "keyring" else f"{key_ref[:16]}…"
     return f"{name} {reference}".rstrip()
+
+
+def name_of(wrapped: WrappedKey) -> str:
+    """Return the full name of the key that ``wrapped`` was wrapped under, from what stands in it; nothing of it is proven.
+
+    ``path@id`` of a keyring's key, ``vault-transit MOUNT/KEY vN`` with the version, else wrapper and reference:
+    ``local 0bac1fe1ddce8316``.
+    """
+    if wrapped.wrapper == "keyring":
+        return wrapped.key_ref
+    version = re.match(rb"vault:(v[0-9]{1,9}):", wrapped.ciphertext) if wrapped.wrapper == "vault-transit" else None
+    return f"{wrapped.wrapper} {wrapped.key_ref}{f' {version[1].decode()}' if version else ''}".rstrip()

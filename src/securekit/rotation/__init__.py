@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rotation: what would change, the run that can be killed, and the proof that the old key is not needed any more.
+
+Three kinds, told apart everywhere:
+
+- **rewrap**: another KEK, or other recipients; the data keys and the data stay as they are;
+- **rotate**: a new primary data key for a keyring (`securekit.Keyring.rotate`); old ones go on to decrypt;
+- **re-encrypt**: stored records move to the primary, so that an old data key can be destroyed.
+"""
+
+from __future__ import annotations
+
+from securekit.keyring._stored import ClaimingSource, CountingSource, Group, Source, StoredItem
+
+from ._documents import ConfigDocuments
+from ._engine import RunProgress, run
+from ._files import SealedFiles
+from ._job import Failure, Tally
+from ._keyrings import Keyrings
+from ._plan import Plan, plan
+from ._report import Report, SignedReport
+from ._retire import Retirement, retire
+from ._verify import Verification, verify
+
+__all__ = [
+    "ClaimingSource",
+    "ConfigDocuments",
+    "CountingSource",
+    "Failure",
+    "Group",
+    "Keyrings",
+    "Plan",
+    "Report",
+    "Retirement",
+    "RunProgress",
+    "SealedFiles",
+    "SignedReport",
+    "Source",
+    "StoredItem",
+    "Tally",
+    "Verification",
+    "plan",
+    "retire",
+    "run",
+    "verify",
+]

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ciphertexts in a source are replaced where nobody else was faster.
+
+RULES of this file:
+
+1. An item is replaced only if it is still what was read. What an application writes meanwhile is read again, never overwritten.
+2. What was written is read back after it is durable. Only then it counts as changed.
+3. An item that cannot be handled is left as it is, and named. It stops no other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from securekit.keyring._stored import ClaimingSource, StoredItem
+
+from ._job import Outcome
+
+if TYPE_CHECKING:
+    from securekit.keyring._stored import Claim, Source
+
+__all__ = ["Change", "Replace", "Settled", "work_at"]
+
+Change = tuple[StoredItem, "bytes | str"]
+"""An item, and the ciphertext that is to take its place."""
+
+_ATTEMPTS = 5  # at an item that others change meanwhile
+
+
+class Settled:
+    """What has become of a batch so far: its outcome, and the names of items that were changed or have failed."""
+
+    def __init__(self) -> None:
+        self.outcome = Outcome()
+        self._names: set[str] = set()
+
+    def fail(self, item: StoredItem, error: Exception) -> None:
+        """Note that an item cannot be handled."""
+        self._names.add(item.name)
+        self.outcome.fail(item.name, error)
+
+    def keep(self, item: StoredItem) -> None:
+        """Note that an item needs nothing."""
+        self.outcome.current += item.name not in self._names
+
+    def change(self, item: StoredItem) -> None:
+        """Note that an item was written, and read back."""
+        self.outcome.changed += item.name not in self._names
+        self._names.add(item.name)
+
+
+Replace = Callable[[Sequence[StoredItem], Settled], list[Change]]
+"""Returns what is to be replaced; notes what fails and what needs nothing."""
+
+
+def work_at(source: Source, places: Sequence[str], replace: Replace) -> Outcome:
+    """Replace what is at ``places``, as the rules say."""
+    settled = Settled()
+    outcome = settled.outcome
+    rest: Sequence[str] = places
+    for attempt in range(_ATTEMPTS):
+        with _claimed(source, rest) as claim:
+            if attempt == 0:
+                outcome.examined = len(claim.items)
+                outcome.size = sum(len(item.data) for item in claim.items)
+            changes = replace(claim.items, settled)
+            written = claim.replace(changes) if changes else []
+        rest = _read_back(source, changes, written, settled)
+        if not rest:
+            return outcome
+    outcome.busy = len(rest)
+    return outcome
+
+
+def _read_back(source: Source, changes: Sequence[Change], written: Sequence[bool], settled: Settled) -> list[str]:
+    """Note what is found changed. Return the places that others have written to meanwhile, to go to once more."""
+    if not changes:
+        return []
+    there = {item.name: item.data for item in source.read(list(dict.fromkeys(item.place for item, _ in changes)))}
+    again: dict[str, None] = {}
+    for (item, new), done in zip(changes, written, strict=True):
+        found = there.get(item.name)
+        if done and found != item.data:
+            settled.change(item)
+        if found not in {None, new}:
+            again[item.place] = None
+    return list(again)
+
+
+@contextmanager
+def _claimed(source: Source, places: Sequence[str]) -> Iterator[Claim]:
+    """Lock what is at ``places``, where the source can; compare-and-swap decides where it cannot."""
+    if isinstance(source, ClaimingSource):
+        with source.claim(places) as claim:
+            yield claim
+        return
+    yield _Unlocked(source, source.read(places))
+
+
+class _Unlocked:
+    """What is at places that cannot be locked."""
+
+    def __init__(self, source: Source, items: Sequence[StoredItem]) -> None:
+        self.items = items
+        self.replace = source.replace

@@ -21,6 +21,7 @@ _COMMANDS = {
     "inspect": ("_inspect", "Say what a message is, without any secret."),
     "keys": ("_keys", "Make, rotate, list and retire keys."),
     "rewrap": ("_encryption", "Exchange the recipients of sealed files in place."),
+    "rotate": ("_rotate", "Plan, run and prove rotations; what is due, and what to do when a key has leaked."),
     "vault": ("_vault", "Check how this host reaches Vault or OpenBao, and what it may do there."),
 }
 

@@ -68,6 +68,11 @@ class Keyring(DataVerbs):
         return self._cache.current().opened.document.recipients
 
     @property
+    def noticed_after(self) -> int:
+        """Seconds after which every process that reaches the store has noticed a change: the document's ``refresh``."""
+        return self._cache.current().opened.document.refresh
+
+    @property
     def staleness(self) -> int:
         """Seconds after which every process must have noticed a change: the document's ``refresh + stale_if_error``."""
         document = self._cache.current().opened.document

@@ -12,7 +12,9 @@ from __future__ import annotations
 
 from securekit.keyring._stored import ClaimingSource, CountingSource, Group, Source, StoredItem
 
+from ._compromise import Blast, Chain, blast_radius, run_chain
 from ._documents import ConfigDocuments
+from ._due import Due, do_what_is_due, find_due
 from ._engine import RunProgress, run
 from ._files import SealedFiles
 from ._job import Failure, Tally
@@ -20,16 +22,22 @@ from ._keyrings import Keyrings
 from ._plan import Plan, plan
 from ._report import Report, SignedReport
 from ._retire import Retirement, retire
+from ._settings import Estate, Policy
 from ._verify import Verification, verify
 
 __all__ = [
+    "Blast",
+    "Chain",
     "ClaimingSource",
     "ConfigDocuments",
     "CountingSource",
+    "Due",
+    "Estate",
     "Failure",
     "Group",
     "Keyrings",
     "Plan",
+    "Policy",
     "Report",
     "Retirement",
     "RunProgress",
@@ -39,8 +47,12 @@ __all__ = [
     "StoredItem",
     "Tally",
     "Verification",
+    "blast_radius",
+    "do_what_is_due",
+    "find_due",
     "plan",
     "retire",
     "run",
+    "run_chain",
     "verify",
 ]

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -62,6 +63,12 @@ class ConfigDocuments:
     def identity(self) -> str:
         """Names the directory, by its path without links."""
         return f"documents {os.path.realpath(self.root)}"
+
+    def older_than(self, moment: datetime) -> ConfigDocuments:
+        """Return the same documents, of which those are encrypted anew that have a data key from before ``moment``."""
+        other = copy(self)
+        other.created_before = moment
+        return other
 
     def file(self, place: str) -> Path:
         """Return the file of a place."""

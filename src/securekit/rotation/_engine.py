@@ -26,7 +26,6 @@ from typing import TYPE_CHECKING, Generic, Self, TypeVar
 from securekit.exceptions import KeyStoreUnavailableError, WrapperUnavailableError
 
 from ._journal import Journal
-from ._plan import check_targets
 from ._report import Report
 
 if TYPE_CHECKING:
@@ -114,9 +113,6 @@ def run(
         raise ValueError(message)
     stopping = stop or threading.Event()
     with Journal(journal, plan.identity()) as log:
-        if more := check_targets(plan, log.plan["targets"]):
-            log.aim(more)
-            log.plan["targets"] = {**log.plan["targets"], **more}
         plan.job.aim(log.plan["targets"])
         log.begin(_now())
         pace = Pace(items_per_second, bytes_per_second, stopping)

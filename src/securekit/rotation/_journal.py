@@ -16,6 +16,7 @@ import fcntl
 import getpass
 import json
 import os
+import re
 import socket
 from collections.abc import Mapping
 from contextlib import suppress
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
     from ._job import Outcome
 
-__all__ = ["FORMAT", "Journal", "Progress", "Totals", "whoami"]
+__all__ = ["FORMAT", "Journal", "Progress", "Totals", "is_unfinished", "journal_of", "source_of", "whoami"]
 
 FORMAT = "securekit/rotation-journal/1"
 MAX_FAILURES = 1000  # that are kept in memory and reported one by one; the journal has all
@@ -129,10 +130,6 @@ class Journal:
         self.progress.finished = True
         self._append({"finished": now})
 
-    def aim(self, targets: Mapping[str, str]) -> None:
-        """Note the primaries of keyrings that came after the plan."""
-        self._append({"targets": dict(targets)})
-
     def __enter__(self) -> Self:
         """Use it."""
         return self
@@ -161,7 +158,7 @@ class Journal:
                     break
                 entry = self._entry(line, number)
                 if first is None:
-                    first = self._check_first(entry, plan)
+                    first = entry
                 else:
                     _take(progress, first, entry)
                 size += len(line)
@@ -169,6 +166,12 @@ class Journal:
         if first is None:
             first = {"journal": FORMAT, **plan}
             self._append(first)
+        elif fault := _disagreement(first, plan):
+            message = f"{self.path}: {fault}"
+            raise RotationError(message)
+        if more := {path: target for path, target in plan["targets"].items() if path not in first["targets"]}:
+            self._append({"targets": more})  # keyrings that came after the plan
+            first["targets"] = {**first["targets"], **more}
         return first, progress
 
     def _entry(self, line: bytes, number: int) -> dict[str, Any]:
@@ -180,16 +183,6 @@ class Journal:
             return entry
         message = f"line {number} of the journal {self.path} is damaged: move it away and start again, which looks at everything once more"
         raise RotationError(message)
-
-    def _check_first(self, entry: dict[str, Any], plan: Mapping[str, Any]) -> dict[str, Any]:
-        if entry.get("journal") != FORMAT:
-            message = f"{self.path} is no journal of the format {FORMAT}: it is another file, or from a newer securekit"
-            raise RotationError(message)
-        for name in ("kind", "source", "settings"):
-            if entry.get(name) != plan[name]:
-                message = f"the journal {self.path} belongs to another plan ({name} differs): give this one a journal of its own"
-                raise RotationError(message)
-        return entry
 
     def _append(self, *entries: Mapping[str, Any]) -> None:
         data = b"".join(json.dumps(entry, separators=(",", ":")).encode() + b"\n" for entry in entries)
@@ -207,6 +200,43 @@ class Journal:
             raise RotationError(message) from error
 
 
+def journal_of(directory: Path, name: str, plan: Mapping[str, Any]) -> Path:
+    """Return the journal in ``directory`` of a plan for the source ``name``: the one of a run that is not finished, or a new one.
+
+    Args:
+        directory: Made if it is not there.
+        name: What the file is called, followed by a number.
+        plan: What the plan is.
+    """
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    there = [(int(number), file) for file in directory.glob("*.journal") if (number := _number(file.name, name))]
+    last, file = max(there, default=(0, None))
+    if file is not None and is_unfinished(file, plan):
+        return file
+    return directory / f"{name}-{last + 1:04}.journal"
+
+
+def is_unfinished(file: Path, plan: Mapping[str, Any] | None = None) -> bool:
+    """Whether ``file`` is the journal of a run that can go on; of ``plan``, if that is given."""
+    first: dict[str, Any] | None = None
+    finished = False
+    with file.open("rb") as lines:
+        for line in lines:
+            try:
+                entry = json.loads(line)
+            except ValueError:
+                break  # the last line; if it is another one, opening the journal says so
+            first = entry if first is None else {**first, "targets": {**first.get("targets", {}), **entry.get("targets", {})}}
+            finished = "finished" in entry
+    return first is not None and not finished and (plan is None or not _disagreement(first, plan))
+
+
+def source_of(file: Path) -> str:
+    """Return the name of the source that a journal which `journal_of` has named is for; empty if it has another name."""
+    match = re.fullmatch(r"(.+)-[0-9]{4,}\.journal", file.name)
+    return match[1] if match else ""
+
+
 def whoami() -> str:
     """Return who works here: user and host."""
     try:
@@ -214,6 +244,25 @@ def whoami() -> str:
     except (KeyError, OSError):  # of a container without a user database
         user = str(os.getuid())
     return f"{user}@{socket.gethostname()}"
+
+
+def _number(file: str, name: str) -> str:
+    match = re.fullmatch(rf"{re.escape(name)}-([0-9]{{4,}})\.journal", file)
+    return match[1] if match else ""
+
+
+def _disagreement(first: Mapping[str, Any], plan: Mapping[str, Any]) -> str:
+    """Return why the journal that begins with ``first`` does not go with ``plan``; empty if it does."""
+    if first.get("journal") != FORMAT:
+        return f"no journal of the format {FORMAT}: it is another file, or from a newer securekit"
+    for name in ("kind", "source", "settings"):
+        if first.get(name) != plan[name]:
+            return f"the journal belongs to another plan ({name} differs): give this one a journal of its own"
+    moved = sorted(path for path, target in plan["targets"].items() if first["targets"].get(path, target) != target)
+    if moved:
+        more = f", and {len(moved) - 1} more" if len(moved) > 1 else ""
+        return f"the journal's plan is for another key of {moved[0]}{more}: this is a new plan, which needs a journal of its own"
+    return ""
 
 
 def _take(progress: Progress, first: dict[str, Any], entry: dict[str, Any]) -> None:

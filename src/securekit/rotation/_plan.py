@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast
 
 from securekit._wire import canonical_json
-from securekit.exceptions import RotationError
 
 from ._job import Tally
 
@@ -176,20 +175,6 @@ def job_of(
         message = f"{source.identity} holds records: say where their keyrings are, with store="
         raise TypeError(message)
     return RecordsJob(source, store)
-
-
-def check_targets(plan: Plan, journal: Mapping[str, str]) -> dict[str, str]:
-    """Return the targets that ``plan`` has and a journal does not.
-
-    Raises:
-        securekit.exceptions.RotationError: They disagree about a keyring.
-    """
-    moved = sorted(path for path, target in plan.targets.items() if journal.get(path, target) != target)
-    if moved:
-        more = f", and {len(moved) - 1} more" if len(moved) > 1 else ""
-        message = f"the journal's plan is for another key of {moved[0]}{more}: this is a new plan, which needs a journal of its own"
-        raise RotationError(message)
-    return {path: target for path, target in plan.targets.items() if path not in journal}
 
 
 def _joined(tallies: Iterable[Tally]) -> Iterable[Tally]:

@@ -14,6 +14,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
+    from sqlalchemy import URL, Engine
+
     from tests.openbao import OpenBao
 
 _left_out = pytest.StashKey[int]()
@@ -54,6 +56,28 @@ def bao() -> Iterator[OpenBao]:
 
     with running() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[URL]:
+    """Where a real PostgreSQL is that tests share: none of them stops it."""
+    from sqlalchemy import URL
+
+    from tests.postgres import running_postgres
+
+    with running_postgres() as variables:
+        host, user, database = (variables[name] for name in ("PGHOST", "PGUSER", "PGDATABASE"))
+        yield URL.create("postgresql+psycopg", username=user, database=database, query={"host": host})
+
+
+@pytest.fixture(scope="session")
+def engine(postgres: URL) -> Iterator[Engine]:
+    """A pool of connections to it."""
+    from sqlalchemy import create_engine
+
+    engine = create_engine(postgres, pool_size=20)
+    yield engine
+    engine.dispose()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

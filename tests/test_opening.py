@@ -221,11 +221,25 @@ def test_no_kek_is_named(environ: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["file:", "file", "memory", "memory:x", "keys/", "FILE:keys", "sqlite:///keys.db", "http://example.org", ":", " file:x"]
+    "url",
+    [
+        "file:",
+        "file",
+        "memory",
+        "memory:x",
+        "keys/",
+        "FILE:keys",
+        "sqlite",
+        "postgres://h/d",
+        "mysql://h/d",
+        "http://example.org",
+        ":",
+        " file:x",
+    ],
 )
 def test_urls_of_another_form(url: str, kek: Path) -> None:
     """What names no keystore is repeated with the forms that do."""
-    with pytest.raises(ValueError, match=r"names no keystore: file:DIRECTORY, vault:MOUNT/PREFIX or memory:"):
+    with pytest.raises(ValueError, match=r"names no keystore: file:DIRECTORY, sqlite:///FILE, postgresql.*, vault:MOUNT/PREFIX or memory:"):
         open_store(url, wrap=f"local:{kek}")
 
 

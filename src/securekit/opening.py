@@ -6,6 +6,8 @@ store                    what it is
 =======================  =============================================================================================
 ``file:keys/``           `securekit.FileKeyStore` in that directory
 ``vault:kv/keyrings``    `securekit.vault.KvKeyStore` in the engine mounted at ``kv``, below ``keyrings``
+``sqlite:///keys.db``    `securekit.sql.SqlKeyStore` in that file; four slashes before an absolute path
+``postgresql://…``       the same in PostgreSQL; with a driver as SQLAlchemy names it: ``postgresql+psycopg://user@host/name``
 ``memory:``              `securekit.MemoryKeyStore`
 =======================  =============================================================================================
 
@@ -26,7 +28,8 @@ Where Vault is, and who asks it, say its own variables: see `securekit.vault.Vau
 
 Options follow a question mark and are joined by ``&``. ``label=eu`` goes with local, passphrase and Vault; ``ca=FILE`` (the
 authorities that are believed) and ``password_file=FILE`` (guarded like a key file) go with certificates. A password that is
-needed and not given so is asked for. No secret ever stands in a name.
+needed and not given so is asked for. No secret ever stands in a name, except that a URL of PostgreSQL may have a password: then
+``SECUREKIT_STORE`` has it, or better a file that libpq reads (``PGPASSFILE``), and never a command line. It is never shown.
 """
 
 from __future__ import annotations
@@ -106,7 +109,14 @@ def open_store(
 
         mount, _, prefix = rest.partition("/")
         return KvKeyStore(vault(), mount=mount, prefix=prefix or "keyrings", wrapper=wrappers, also_open=openers, **options)
-    message = f"{url!r} names no keystore: file:DIRECTORY, vault:MOUNT/PREFIX or memory:"
+    if kind.partition("+")[0] in {"sqlite", "postgresql"} and rest:
+        from securekit.sql import SqlKeyStore
+
+        return SqlKeyStore(url, wrapper=wrappers, also_open=openers, **options)
+    shown = re.sub(r"//.*@", "//…@", url)  # a password may stand there
+    message = (
+        f"{shown!r} names no keystore: file:DIRECTORY, sqlite:///FILE, postgresql+psycopg://USER@HOST/NAME, vault:MOUNT/PREFIX or memory:"
+    )
     raise ValueError(message)
 
 

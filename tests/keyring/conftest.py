@@ -13,12 +13,17 @@ import pytest
 
 from securekit.keyring import FileKeyStore, KeyStore
 from securekit.keyring._storage import MemoryStorage
+from securekit.sql import SqlKeyStore
 from securekit.wrappers import KeyWrapper
 from tests.keyring.parts import LOCAL, store_on
 from tests.openbao import OpenBao
 
-STORES = ("memory", "file", "kv")
-WRAPPERS = ("local", "transit")
+# Each under a local KEK and one in Vault; it is enough for the databases to be met under one of them.
+KINDS = (
+    *(f"{store}-{wrapper}" for store in ("memory", "file", "kv") for wrapper in ("local", "transit")),
+    "sqlite-local",
+    "postgresql-local",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +37,7 @@ class Place:
         return self.open(**{"wrapper": self.wrapper, **options})
 
 
-@pytest.fixture(params=[f"{store}-{wrapper}" for store in STORES for wrapper in WRAPPERS])
+@pytest.fixture(params=KINDS)
 def places(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Place]:
     """Makes empty places, all of one kind."""
     store, _, wrapper = request.param.partition("-")
@@ -46,6 +51,12 @@ def places(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Place
             return Place(lambda **options: store_on(storage, **options), kek)
         if store == "file":
             return Place(lambda **options: FileKeyStore(tmp_path / name, **options), kek)
+        if store == "sqlite":
+            return Place(lambda **options: SqlKeyStore(f"sqlite:///{tmp_path}/{name}.db", **options), kek)
+        if store == "postgresql":
+            engine, table = request.getfixturevalue("engine"), f"keyrings_{name}"
+            SqlKeyStore(engine, table=table, wrapper=kek).create_schema()
+            return Place(lambda **options: SqlKeyStore(engine, table=table, **options), kek)
         from securekit.vault import KvKeyStore, VaultConnection
 
         assert bao is not None

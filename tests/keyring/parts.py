@@ -104,9 +104,9 @@ class FailingStorage(MemoryStorage):
         self._count()
         super().delete(path)
 
-    def paths(self) -> Iterator[str]:
+    def paths(self, prefix: str = "") -> Iterator[str]:
         self._count()
-        return super().paths()
+        return super().paths(prefix)
 
     def lock(self, path: str) -> AbstractContextManager[object]:
         self._count()

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -243,7 +243,7 @@ def test_a_rewrap_that_was_interrupted_goes_on() -> None:
         done.append(path)
         kms.unavailable = len(done) == 4
 
-    assert refusal(store.rewrap, kms, report=report) is WrapperUnavailableError
+    assert refusal(store.rewrap, kms, report=report, batch=2) is WrapperUnavailableError
     assert done == paths[:4]
     assert [_recipients(storage, path) == _names(B) for path in paths] == [True] * 4 + [False] * 6
     reader = store_on(storage, wrapper=A, also_open=B)
@@ -340,6 +340,9 @@ class Wordy(FlakyWrapper):
 
     def wrap(self, key: bytes, binding: Binding) -> WrappedKey:
         return replace(super().wrap(key, binding), **self.changes)
+
+    def wrap_many(self, items: Iterable[tuple[bytes, Binding]]) -> list[WrappedKey]:
+        return [self.wrap(key, binding) for key, binding in items]
 
 
 @pytest.mark.parametrize(

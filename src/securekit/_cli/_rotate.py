@@ -344,9 +344,8 @@ def _finish(reports: Sequence[Report], *, as_json: bool, stopped: bool, quiet: b
         if as_json:
             click.echo(json.dumps({"report": done.to_json()}))
         else:
-            click.echo(
-                f"{done.source}: {done.state}; {done.changed:,} changed, {done.current:,} current, {done.busy:,} busy, {done.failed:,} failed"
-            )
+            counts = ", ".join(f"{getattr(done, name):,} {name}" for name in ("changed", "current", "busy", "failed"))
+            click.echo(f"{printable(done.source)}: {done.state}; {counts}")
             for failure in done.failures:
                 note(f"securekit: error: {printable(failure.item)}: {printable(failure.reason)}")
     if stopped:

@@ -9,7 +9,7 @@ from threading import Thread
 
 from securekit._primitives.process import process
 
-__all__ = ["Background"]
+__all__ = ["Background", "InPlace"]
 
 
 class Background:
@@ -53,3 +53,13 @@ class Background:
                 import logging  # in time for the first mistake: it is slow to import
 
                 logging.getLogger("securekit").exception("a refresh in the background failed")
+
+
+class InPlace:
+    """Runs jobs at once, in the thread that has them."""
+
+    __slots__ = ()
+
+    def run(self, job: Callable[[], None]) -> None:
+        """Run ``job`` now."""
+        job()

@@ -22,7 +22,7 @@ class EventKind(StrEnum):
     REFUSED = "refused"
     """A document was refused: rolled back, or not genuine; or the KMS said no."""
     KMS_CALL = "kms-call"
-    """A wrapper was asked to wrap or unwrap; ``detail`` names the wrapper."""
+    """A wrapper was asked to wrap or unwrap; ``detail`` names the wrapper. If it was for many keyrings at once, ``path`` is the first's."""
     ROTATED = "rotated"
     """A new key version was made."""
     CHANGED = "changed"

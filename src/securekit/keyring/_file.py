@@ -20,7 +20,7 @@ from securekit.exceptions import KeyStoreError, KeyStoreUnavailableError
 
 from ._document import MAX_SIZE
 from ._path import check_path
-from ._storage import check_revision
+from ._storage import DocumentStorage, check_revision
 
 __all__ = ["FileStorage"]
 
@@ -32,7 +32,7 @@ _POLL = 0.01  # seconds
 _FINAL = {errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EROFS}
 
 
-class FileStorage:
+class FileStorage(DocumentStorage):
     """The files below ``root``, which is made when the first keyring is. A writer waits ``lock_timeout`` seconds for another one."""
 
     def __init__(self, root: str | os.PathLike[str], *, lock_timeout: float = 30.0) -> None:
@@ -67,11 +67,13 @@ class FileStorage:
                 for parent in file.relative_to(self.root).parents[:-1]:
                     (self.root / parent).rmdir()
 
-    def paths(self) -> Iterator[str]:
-        """Yield the paths of all documents; a directory that cannot be read is an error, never an empty one."""
+    def paths(self, prefix: str = "") -> Iterator[str]:
+        """Yield the paths of documents; a directory that cannot be read is an error, never an empty one."""
         root = os.fspath(self.root)
         with _translated("list", self.root):
-            for directory, _, files in os.walk(root, onerror=_raise_unless_gone):
+            if prefix and self._file(prefix).exists():
+                yield prefix
+            for directory, _, files in os.walk(self.root / prefix, onerror=_raise_unless_gone):
                 above = directory.removeprefix(root).strip("/")  # as text: a Path for each file would take longer than the walk
                 for name in files:
                     if name.endswith(_DOCUMENT):

@@ -11,7 +11,7 @@ from securekit.exceptions import ConflictError, DecryptionError, KeyNotFoundErro
 from securekit.secret import Secretive
 from securekit.wrappers import KeyWrapper
 
-from ._background import Background
+from ._background import Background, InPlace
 from ._document import MAX_PERIOD, KeyringDocument
 from ._event import Event, EventKind, OnEvent
 from ._unlocking import Opened, Trust, unlock
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from ._live import Change
     from ._storage import DocumentStorage
 
-__all__ = ["StoreSource", "Wrappers", "resolve"]
+__all__ = ["ATTEMPTS", "StoreSource", "Wrappers", "no_keyring", "resolve"]
 
 Wrappers = KeyWrapper | Sequence[KeyWrapper] | Callable[[str], KeyWrapper | Sequence[KeyWrapper]]
 """One wrapper, several (any one of them opens), or a function of the path that returns these."""
 
-_ATTEMPTS = 5  # of a change, where another process writes in between
+ATTEMPTS = 5  # of a change, where another process writes in between
 _MAX_CACHE = 10_000_000  # keyrings
 
 
@@ -83,7 +83,7 @@ class StoreSource(Secretive):
         self._also_open = also_open
         self._adopted: tuple[KeyWrapper, ...] = ()
         self._on_event = on_event
-        self._background = Background()
+        self._background: Background | InPlace = Background()
 
     def load(self, path: str, known: Opened | None, trust: Trust, *, renew: bool) -> Opened:
         """Read the document; open it only if it changed in a way that the known secret does not prove, or if ``renew``.
@@ -99,8 +99,7 @@ class StoreSource(Secretive):
                 self.storage.check()
                 message = f"the keyring {path} is gone: it was deleted, or has to be restored from a backup"
                 raise KeyNotFoundError(message)
-            message = f"there is no keyring {path}; make it with create=True or: securekit keys create {path}"
-            raise KeyNotFoundError(message)
+            raise no_keyring(path)
         if known is not None and not renew:
             if data == known.data:
                 return known
@@ -139,7 +138,7 @@ class StoreSource(Secretive):
                 with self.storage.lock(path):
                     return self._change(path, self.load(path, known, trust, renew=False), change)
             except ConflictError:
-                if attempts == _ATTEMPTS:
+                if attempts == ATTEMPTS:
                     raise
 
     def writers(self, path: str) -> tuple[KeyWrapper, ...]:
@@ -182,6 +181,10 @@ class StoreSource(Secretive):
         """Run ``job`` in the background."""
         self._background.run(job)
 
+    def refresh_in_place(self) -> None:
+        """Refresh in the thread that asks, where the storage belongs to it, and not in the background."""
+        self._background = InPlace()
+
     def _change(self, path: str, opened: Opened, change: Change) -> Opened:
         before = opened.document
         after = change(opened, int(self.clock.time()))
@@ -191,6 +194,11 @@ class StoreSource(Secretive):
         data = after.encode(opened.secret)
         self.storage.write(path, data, expected=before.revision)
         return opened.with_document(after, data)
+
+
+def no_keyring(path: str) -> KeyNotFoundError:
+    """Return the error that says how to make what is missing."""
+    return KeyNotFoundError(f"there is no keyring {path}; make it with create=True or: securekit keys create {path}")
 
 
 def resolve(wrappers: Wrappers, path: str) -> tuple[KeyWrapper, ...]:

@@ -7,15 +7,16 @@ expected one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from threading import RLock
 from typing import Protocol
 
 from securekit._primitives.process import process
-from securekit.exceptions import ConflictError
+from securekit.exceptions import ConflictError, KeyStoreError
 
 from ._document import KeyringDocument
+from ._path import is_under
 
 __all__ = ["DocumentStorage", "MemoryStorage", "check_revision"]
 
@@ -24,7 +25,7 @@ class DocumentStorage(Protocol):
     """Holds one document per path, with compare-and-swap on the document's revision.
 
     Every method raises `KeyStoreUnavailableError` when the place cannot be reached now, and `KeyStoreError` when it
-    refuses. Paths have been checked.
+    refuses. Paths have been checked. A place that derives from this class and knows no batches inherits what goes one by one.
     """
 
     def read(self, path: str) -> bytes | None:
@@ -37,11 +38,35 @@ class DocumentStorage(Protocol):
             securekit.exceptions.ConflictError: Another revision is there; nothing was written.
         """
 
+    def read_many(self, paths: Sequence[str]) -> dict[str, bytes | KeyStoreError]:
+        """Return what is there: each document, or why that one cannot be read. Paths without a document are left out."""
+        found: dict[str, bytes | KeyStoreError] = {}
+        for path in paths:
+            try:
+                document = self.read(path)
+            except KeyStoreError as error:
+                found[path] = error.with_traceback(None)
+            else:
+                if document is not None:
+                    found[path] = document
+        return found
+
+    def write_many(self, items: Sequence[tuple[str, bytes, int | None]]) -> dict[str, KeyStoreError]:
+        """Do `write` for each ``(path, document, expected)``, whose locks nobody holds here; return what was not written, and why."""
+        failed: dict[str, KeyStoreError] = {}
+        for path, document, expected in items:
+            try:
+                with self.lock(path):
+                    self.write(path, document, expected=expected)
+            except KeyStoreError as error:
+                failed[path] = error.with_traceback(None)
+        return failed
+
     def delete(self, path: str) -> None:
         """Remove the document, and what the place can erase of it."""
 
-    def paths(self) -> Iterator[str]:
-        """Return every path that has a document, in no particular order, without loading documents."""
+    def paths(self, prefix: str = "") -> Iterator[str]:
+        """Return every path at or below ``prefix`` that has a document, in no particular order, without loading documents."""
 
     def lock(self, path: str) -> AbstractContextManager[object]:
         """Return a lock that other writers of ``path`` respect; compare-and-swap decides where there is no such lock."""
@@ -50,7 +75,7 @@ class DocumentStorage(Protocol):
         """Raise `KeyStoreUnavailableError` if the whole place is missing, so that nobody takes it for an empty one."""
 
 
-class MemoryStorage:
+class MemoryStorage(DocumentStorage):
     """Documents in this process, gone with it."""
 
     def __init__(self) -> None:
@@ -72,9 +97,9 @@ class MemoryStorage:
         """Forget the document."""
         self._documents.pop(path, None)
 
-    def paths(self) -> Iterator[str]:
+    def paths(self, prefix: str = "") -> Iterator[str]:
         """Return the paths."""
-        return iter(list(self._documents))
+        return iter([path for path in list(self._documents) if is_under(path, prefix)])
 
     def lock(self, path: str) -> AbstractContextManager[object]:  # noqa: ARG002 - one lock for all
         """Return the one lock; a forked child has copies of the documents and a lock of its own."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypedDict, Unpack
 from weakref import WeakValueDictionary
@@ -20,13 +20,14 @@ from ._clock import Clock, SystemClock
 from ._document import KeyringDocument
 from ._event import Event, EventKind, OnEvent
 from ._keyring import Keyring
-from ._path import check_path, is_under
-from ._source import StoreSource, Wrappers, resolve
+from ._path import check_path
+from ._source import StoreSource, Wrappers
 from ._storage import DocumentStorage, MemoryStorage
 from ._unlocking import Opened, Trust, wrap_secret
 
 if TYPE_CHECKING:
     from ._info import ErasureReceipt
+    from ._rewrap import RewrapOutcome
 
 __all__ = ["FileKeyStore", "KeyStore", "MemoryKeyStore", "StoreOptions"]
 
@@ -165,7 +166,7 @@ class KeyStore(Secretive):
         """Return the paths of all keyrings at or below ``prefix``, sorted. ``eu/a`` is not below ``eu/ab``."""
         if prefix:
             check_path(prefix)
-        return sorted(path for path in self._storage.paths() if is_under(path, prefix))
+        return sorted(self._storage.paths(prefix))
 
     def rewrap(
         self,
@@ -176,6 +177,7 @@ class KeyStore(Secretive):
         recover: bool = False,
         dry_run: bool = False,
         report: Callable[[str], None] | None = None,
+        batch: int = 500,
     ) -> list[str]:
         """Wrap the keyrings at or below ``prefix`` to other KEKs. No data key changes, and no data is touched.
 
@@ -192,24 +194,25 @@ class KeyStore(Secretive):
             recover: Believe documents that open through an escrow certificate alone. See `keyring`.
             dry_run: Only find out what would be changed: every keyring is opened, and nothing is wrapped or written.
             report: Called with each path when it is done, changed or not.
+            batch: How many keyrings are read, wrapped and written at a time; in one transaction, where the store has such.
 
         Returns:
             The paths that were (or would be) changed; those already wrapped to exactly these recipients are not.
 
         Raises:
-            ValueError: A recipient is to be dropped, and is among the wrappers at once.
+            ValueError: A recipient is to be dropped, and is among the wrappers at once; or ``batch`` is not positive.
             securekit.exceptions.KeyStoreError: A recipient would be lost, or another KEK has the name of a new one. Keyrings
                 before it in order are changed already; calling again goes on.
             securekit.exceptions.SecureKitError: A keyring cannot be read, opened or written.
         """
-        dropped = {item if isinstance(item, str) else item.key_ref for item in drop}
         changed = []
-        for path in self.paths(prefix):
-            wrappers = self._source.writers(path) if wrapper is None else resolve(wrapper, path)
-            if self._rewrap_one(path, wrappers, dropped, recover=recover, dry_run=dry_run):
-                changed.append(path)
+        for outcome in self._rewrap_paths(self.paths(prefix), wrapper, drop=drop, recover=recover, dry_run=dry_run, batch=batch, stop=True):
+            if outcome.error is not None:
+                raise outcome.error
+            if outcome.changed:
+                changed.append(outcome.path)
             if report is not None:
-                report(path)
+                report(outcome.path)
         if wrapper is not None and not prefix and not dry_run:
             self._source.write_with(wrapper)
         return changed
@@ -307,37 +310,30 @@ class KeyStore(Secretive):
             return  # another one was faster, and so there is a keyring
         self._source.emit(Event(EventKind.ROTATED, path, document.primary.id, "created"))
 
-    def _rewrap_one(self, path: str, wrappers: tuple[KeyWrapper, ...], dropped: set[str], *, recover: bool, dry_run: bool) -> bool:
-        from securekit.wrappers._exchange import plan_recipients  # which processes that only encrypt do not need
+    def _rewrap_paths(
+        self,
+        paths: Sequence[str],
+        wrapper: Wrappers | None = None,
+        *,
+        drop: Iterable[str | KeyWrapper] = (),
+        recover: bool = False,
+        dry_run: bool = False,
+        batch: int = 500,
+        stop: bool = False,
+    ) -> Iterator[RewrapOutcome]:
+        """Yield what became of each keyring, in order; after a failure the others go on, unless it is to ``stop``. See `rewrap`."""
+        if batch < 1:
+            message = f"keyrings are rewrapped 1 or more at a time, not {batch}"
+            raise ValueError(message)
+        from ._rewrap import Rewrap  # which processes that only encrypt do not need
 
-        with self._storage.lock(path):
-            opened = self._source.load(path, None, Trust(recover=recover), renew=True)
-            plan = plan_recipients(
-                opened.document.recipients,
-                wrappers,
-                binding=opened.document.binding,
-                name=path,
-                own=self._source.openers(path),
-                dropped=dropped,
-                error=KeyStoreError,
-            )
-            if not plan.changes or dry_run:
-                return plan.changes
-            document, secret, report = opened.document, opened.secret, self._source.reporter(path)
-            if plan.renews:
-                secret = lifecycle.new_secret()
-                document = lifecycle.renew_secret(document, opened.secret, secret, wrap_secret(secret, document, wrappers, report))
-            else:
-                document = replace(document, recipients=plan.keep(document.recipients, wrap_secret(secret, document, wrappers, report)))
-            if plan.drops:
-                now = int(self._source.clock.time())
-                old = {key.id for key in document.keys}
-                document = lifecycle.mark_due(lifecycle.rotate(document, secret, now=now, promoted=True), old)
-            document = replace(document, revision=document.revision + 1)
-            self._storage.write(path, document.encode(secret), expected=opened.document.revision)
-        self._source.adopt(wrappers)
-        self._source.emit(Event(EventKind.CHANGED, path, detail="rewrapped"))
-        return True
+        dropped = {item if isinstance(item, str) else item.key_ref for item in drop}
+        rewrap = Rewrap(self._source, wrapper=wrapper, dropped=dropped, recover=recover, dry_run=dry_run, stop=stop)
+        for begin in range(0, len(paths), batch):
+            outcomes = rewrap.run(paths[begin : begin + batch])
+            yield from outcomes
+            if stop and outcomes[-1].error is not None:
+                return
 
     def _adopt(self, opened: Opened) -> Keyring:
         """Write a keyring that comes from another store."""

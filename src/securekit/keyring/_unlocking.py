@@ -13,11 +13,11 @@ from collections.abc import Sequence
 from securekit.exceptions import DecryptionError, KeyStoreError
 from securekit.secret import Secretive
 from securekit.wrappers import KeyWrapper, WrappedKey
-from securekit.wrappers._recipients import Report, check_mixture, describe, unwrap_first, wrap_to_each
+from securekit.wrappers._recipients import Report, candidates, check_mixture, check_number, describe, unwrap_first, wrap_to_each
 
 from ._document import KeyringDocument, KeyringSecret
 
-__all__ = ["Opened", "Trust", "unlock", "wrap_secret"]
+__all__ = ["Locked", "Opened", "Trust", "check_wrappers", "unlock", "wrap_secret"]
 
 _HINT = "add the wrapper to wrapper= or also_open= (--wrap or --also-open)"
 
@@ -60,26 +60,61 @@ def unlock(data: bytes, *, path: str, wrappers: Sequence[KeyWrapper], trust: Tru
         securekit.exceptions.KeyStoreError: Only a public-key wrapper opens it, and the caller did not vouch for it.
         securekit.exceptions.WrapperError: The holder of the KEK is unreachable, or said no.
     """
-    sealed = KeyringDocument.decode(data)
-    document = sealed.document
-    if document.path != path:
-        raise DecryptionError
+    locked = Locked(data, path=path)
+    document = locked.document
+    wrapper, secret = unwrap_first(
+        document.recipients, wrappers, document.binding, name=path, hint=_HINT, accept=locked.accept, report=report
+    )
+    return locked.believe(wrapper, secret, trust)
 
-    def accept(value: bytes) -> KeyringSecret:
+
+class Locked:
+    """A document of ``path`` as it was read, before it is opened.
+
+    Raises:
+        securekit.exceptions.FormatError: ``data`` is no keyring document.
+        securekit.exceptions.DecryptionError: It belongs to another path.
+    """
+
+    __slots__ = ("_data", "_sealed", "document")
+
+    def __init__(self, data: bytes, *, path: str) -> None:
+        self._data = data
+        self._sealed = KeyringDocument.decode(data)
+        self.document: KeyringDocument = self._sealed.document
+        if self.document.path != path:
+            raise DecryptionError
+
+    def candidates(self, wrappers: Sequence[KeyWrapper]) -> list[tuple[KeyWrapper, WrappedKey]]:
+        """Return which wrapper may open which recipient, in the order in which they are asked."""
+        return candidates(self.document.recipients, wrappers, name=self.document.path, hint=_HINT)
+
+    def accept(self, value: bytes) -> KeyringSecret:
+        """Return the secret, if it proves the document.
+
+        Raises:
+            securekit.exceptions.DecryptionError: It does not.
+        """
         secret = KeyringSecret(value)
         del value  # error trackers show the variables of a frame that raises
-        sealed.authenticate(secret)
+        self._sealed.authenticate(secret)
         return secret
 
-    wrapper, secret = unwrap_first(document.recipients, wrappers, document.binding, name=path, hint=_HINT, accept=accept, report=report)
-    if wrapper.outsiders_can_wrap and not trust.recover and trust.keyring_id != document.id:
-        message = (
-            f"{path} opens only through {describe(wrapper.name, wrapper.key_ref)}, and anyone who has the certificate could have made it:"
-            f" pin its id (keyring_id={document.id.hex()!r}), or say recover=True (securekit keys rewrap --recover),"
-            " after checking where the document came from"
-        )
-        raise KeyStoreError(message)
-    return Opened(document, secret, data, wrapper)
+    def believe(self, wrapper: KeyWrapper, secret: KeyringSecret, trust: Trust) -> Opened:
+        """Return the keyring, if it may be believed: ``wrapper`` has unwrapped the secret that `accept` returned.
+
+        Raises:
+            securekit.exceptions.KeyStoreError: Outsiders can wrap with it, and the caller did not vouch for the document.
+        """
+        document = self.document
+        if wrapper.outsiders_can_wrap and not trust.recover and trust.keyring_id != document.id:
+            message = (
+                f"{document.path} opens only through {describe(wrapper.name, wrapper.key_ref)}, and anyone who has the certificate could"
+                f" have made it: pin its id (keyring_id={document.id.hex()!r}), or say recover=True (securekit keys rewrap --recover),"
+                " after checking where the document came from"
+            )
+            raise KeyStoreError(message)
+        return Opened(document, secret, self._data, wrapper)
 
 
 def wrap_secret(secret: KeyringSecret, document: KeyringDocument, wrappers: Sequence[KeyWrapper], report: Report) -> tuple[WrappedKey, ...]:
@@ -89,10 +124,20 @@ def wrap_secret(secret: KeyringSecret, document: KeyringDocument, wrappers: Sequ
         ValueError: Two wrappers name the same KEK, outsiders can wrap with all of them, or they are more than 64.
         securekit.exceptions.WrapperError: The holder of a KEK is unreachable, or said no.
     """
+    check_wrappers(wrappers)
+    return wrap_to_each(secret.value, document.binding, wrappers, report)
+
+
+def check_wrappers(wrappers: Sequence[KeyWrapper]) -> None:
+    """Check that a keyring may be wrapped to these.
+
+    Raises:
+        ValueError: Outsiders can wrap with all of them, they are more than 64, or one is post-quantum beside a certificate.
+    """
     if all(wrapper.outsiders_can_wrap for wrapper in wrappers):
         message = (
             "a keyring needs a wrapper that outsiders cannot wrap with (local, passphrase, keyring, Vault): add one beside the certificates"
         )
         raise ValueError(message)
     check_mixture((wrapper.name, wrapper.key_ref) for wrapper in wrappers)
-    return wrap_to_each(secret.value, document.binding, wrappers, report)
+    check_number(wrappers)

@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from securekit.exceptions import KeyStoreUnavailableError, SecureKitError, WrapperUnavailableError
+from securekit.exceptions import ConflictError, KeyStoreUnavailableError, SecureKitError, WrapperUnavailableError
 from securekit.keyring._source import resolve
 from securekit.keyring._survey import survey
 from securekit.wrappers._exchange import is_due_for
@@ -60,6 +61,7 @@ class KeyringsJob:
     def __init__(self, source: Keyrings) -> None:
         self._source = source
         self._met: dict[str, str] = {}
+        self._paths: list[str] = source.store.paths(source.prefix)
 
     @property
     def identity(self) -> str:
@@ -94,8 +96,11 @@ class KeyringsJob:
         """Nothing is to be known beside the source's wrappers."""
 
     def places(self, after: str, limit: int) -> list[str]:
-        """Return the next paths."""
-        return [path for path in self._source.store.paths(self._source.prefix) if path > after][:limit]
+        """Return the next paths. Asked for one batch after the other, the store lists them once."""
+        if not after:
+            self._paths = self._source.store.paths(self._source.prefix)
+        begin = bisect_right(self._paths, after)
+        return self._paths[begin : begin + limit]
 
     all_places = places
 
@@ -106,16 +111,17 @@ class KeyringsJob:
     def work(self, places: Sequence[str]) -> Outcome:
         """Rewrap the keyrings of ``places``."""
         outcome = Outcome(examined=len(places))
-        for path in places:
-            try:
-                changed = self._source.store.rewrap(self._source.wrapper, prefix=path, drop=self._source.drop)
-            except (KeyStoreUnavailableError, WrapperUnavailableError):
-                raise
-            except SecureKitError as error:
-                outcome.fail(path, error)
+        store, batch = self._source.store, len(places)
+        for one in store._rewrap_paths(places, self._source.wrapper, drop=self._source.drop, batch=batch):  # noqa: SLF001 - as `KeyStore.rewrap`
+            if one.error is None:
+                outcome.changed += one.changed
+                outcome.current += not one.changed
+            elif isinstance(one.error, ConflictError):
+                outcome.busy += 1
+            elif isinstance(one.error, KeyStoreUnavailableError | WrapperUnavailableError):
+                raise one.error
             else:
-                outcome.changed += bool(changed)
-                outcome.current += not changed
+                outcome.fail(one.path, one.error)
         return outcome
 
     def look(self, places: Sequence[str]) -> Iterator[Sighting]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 from securekit.exceptions import ConflictError, KeyStoreError, KeyStoreUnavailableError
 from securekit.keyring import KeyStore, check_path
-from securekit.keyring._storage import check_revision
+from securekit.keyring._storage import DocumentStorage, check_revision
 
 from ._answer import member
 from ._failure import Outcome, VaultFailureError
@@ -32,7 +32,7 @@ _OLD_VERSIONS = 16  # of a secret that are destroyed at a time; the engine keeps
 _log = logging.getLogger("securekit.vault")
 
 
-class KvStorage:
+class KvStorage(DocumentStorage):
     """The secrets below ``prefix`` in the engine at ``mount``: one per keyring, with the document as its one field.
 
     There are no locks between hosts: each write says which version it replaces, and Vault refuses it if another is there. What was
@@ -87,9 +87,12 @@ class KvStorage:
             "kv/delete", path, lambda client: client.secrets.kv.v2.delete_metadata_and_all_versions(path=name, mount_point=self._mount)
         )
 
-    def paths(self) -> Iterator[str]:
-        """Yield the paths of all documents, level by level, without loading documents."""
-        pending = [""]
+    def paths(self, prefix: str = "") -> Iterator[str]:
+        """Yield the paths of documents, level by level, without loading documents."""
+        above, _, last = prefix.rpartition("/")
+        if prefix and last in self._list(above):
+            yield prefix
+        pending = [f"{prefix}/" if prefix else ""]
         while pending:
             folder = pending.pop()
             for name in self._list(folder):

@@ -15,7 +15,19 @@ from ._protocol import KeyWrapper, WrappedKey
 if TYPE_CHECKING:
     from ._protocol import Binding
 
-__all__ = ["MAX_RECIPIENTS", "Report", "check_mixture", "describe", "name_of", "unwrap_first", "wrap_to_each"]
+__all__ = [
+    "MAX_RECIPIENTS",
+    "Report",
+    "candidates",
+    "check_mixture",
+    "check_number",
+    "describe",
+    "name_of",
+    "one_each",
+    "unwrap_first",
+    "weightiest",
+    "wrap_to_each",
+]
 
 MAX_RECIPIENTS = 64
 _POST_QUANTUM = "hpke-mlkem768-x25519"
@@ -34,9 +46,7 @@ def wrap_to_each(key: bytes, binding: Binding, wrappers: Sequence[KeyWrapper], r
         ValueError: There is no wrapper, or more than 64, or two name the same KEK.
         securekit.exceptions.WrapperError: The holder of a KEK is unreachable, or said no.
     """
-    if not 1 <= len(wrappers) <= MAX_RECIPIENTS:
-        message = f"1 to {MAX_RECIPIENTS} wrappers are needed, not {len(wrappers)}"
-        raise ValueError(message)
+    check_number(wrappers)
     copies: list[WrappedKey] = []
     try:
         for wrapper in wrappers:
@@ -48,10 +58,30 @@ def wrap_to_each(key: bytes, binding: Binding, wrappers: Sequence[KeyWrapper], r
     except SecureKitError as error:
         del key  # error trackers show the variables of this frame, and of those below it, which have the key as well
         raise error.with_traceback(None)  # noqa: B904 - it is the same error
+    return one_each(copies)
+
+
+def one_each(copies: Sequence[WrappedKey]) -> tuple[WrappedKey, ...]:
+    """Return ``copies`` sorted by wrapper and reference.
+
+    Raises:
+        ValueError: Two name the same KEK.
+    """
     if len({copy.recipient for copy in copies}) != len(copies):
         message = "two of the wrappers name the same KEK; give one of them a label, or leave it out"
         raise ValueError(message)
     return tuple(sorted(copies, key=lambda copy: copy.recipient))
+
+
+def check_number(wrappers: Sequence[KeyWrapper]) -> None:
+    """Check that there are 1 to 64 wrappers.
+
+    Raises:
+        ValueError: There are none, or more.
+    """
+    if not 1 <= len(wrappers) <= MAX_RECIPIENTS:
+        message = f"1 to {MAX_RECIPIENTS} wrappers are needed, not {len(wrappers)}"
+        raise ValueError(message)
 
 
 def check_mixture(recipients: Iterable[tuple[str, str]], *, hint: str = "leave the certificate out") -> None:
@@ -99,9 +129,29 @@ def unwrap_first(
         securekit.exceptions.DecryptionError: What is there is not genuine.
         securekit.exceptions.WrapperError: The holder of the KEK is unreachable, or said no.
     """
-    candidates = [(wrapper, wrapped) for wrapper in wrappers for wrapped in recipients if wrapper.opens(wrapped)]
-    candidates.sort(key=lambda candidate: candidate[0].outsiders_can_wrap)
-    if not candidates:
+    failures: list[WrapperError] = []
+    for wrapper, wrapped in candidates(recipients, wrappers, name=name, hint=hint):
+        begin = time.perf_counter()
+        try:
+            return wrapper, accept(wrapper.unwrap(wrapped, binding))  # the key is never a variable: error trackers show those
+        except WrapperError as error:
+            failures.append(error)
+        finally:
+            report(wrapper, "unwrap", time.perf_counter() - begin)
+    raise weightiest(failures)
+
+
+def candidates(
+    recipients: Sequence[WrappedKey], wrappers: Sequence[KeyWrapper], *, name: str, hint: str
+) -> list[tuple[KeyWrapper, WrappedKey]]:
+    """Return which wrapper may open which recipient, in the order in which they are asked. Arguments as `unwrap_first`.
+
+    Raises:
+        securekit.exceptions.KeyNotFoundError: None of ``wrappers`` is among the recipients.
+    """
+    found = [(wrapper, wrapped) for wrapper in wrappers for wrapped in recipients if wrapper.opens(wrapped)]
+    found.sort(key=lambda candidate: candidate[0].outsiders_can_wrap)
+    if not found:
         named = {wrapped.recipient for wrapped in recipients}
         have = ", ".join(
             describe(*recipient) + (" (without its private key)" if recipient in named else "")
@@ -110,17 +160,12 @@ def unwrap_first(
         want = ", ".join(describe(*wrapped.recipient) for wrapped in recipients)
         message = f"{name} is wrapped to {want}, and is to be opened with {have or 'no wrapper'}: {hint}"
         raise KeyNotFoundError(message)
-    failures: list[WrapperError] = []
-    for wrapper, wrapped in candidates:
-        begin = time.perf_counter()
-        try:
-            return wrapper, accept(wrapper.unwrap(wrapped, binding))  # the key is never a variable: error trackers show those
-        except WrapperError as error:
-            failures.append(error)
-        finally:
-            report(wrapper, "unwrap", time.perf_counter() - begin)
-    # A plain no outweighs "not reachable", which would allow to serve on from memory.
-    raise min(failures, key=lambda error: (not isinstance(error, WrapperDeniedError), isinstance(error, WrapperUnavailableError)))
+    return found
+
+
+def weightiest(failures: Sequence[WrapperError]) -> WrapperError:
+    """Return the failure to report: a plain no outweighs "not reachable", which would allow to serve on from memory."""
+    return min(failures, key=lambda error: (not isinstance(error, WrapperDeniedError), isinstance(error, WrapperUnavailableError)))
 
 
 def describe(name: str, key_ref: str) -> str:

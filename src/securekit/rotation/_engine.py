@@ -5,7 +5,7 @@ RULES of this file:
 
 1. Batches may be worked at side by side; the journal moves on in their order, and only past what is done.
 2. What cannot be reached now is tried again, with growing pauses, for ``patience`` seconds without any success. What is refused is final.
-3. A round ends at the end of the source. Another one follows while something is left to do that did not fail, and the last one helped.
+3. A round ends at the end of the source. Another one follows while something is left to do that did not fail, and rounds help.
 4. Stopping, by a signal or an event, lets the batches that are begun come to their end, and notes them.
 """
 
@@ -252,7 +252,7 @@ class _Engine:
 
     def run(self, workers: int, batch: int) -> None:
         """Work round after round, until nothing is left that does not fail."""
-        for _ in range(_MAX_ROUNDS):
+        for number in range(_MAX_ROUNDS):
             before = self._log.progress.totals.changed
             failed = self._round(workers, batch)
             if self._stopping.is_set():
@@ -260,7 +260,9 @@ class _Engine:
             left = self._patience.keep(self._job.left)
             if left is None:
                 left = self._busy + failed
-            if left <= failed or self._log.progress.totals.changed == before:
+            # The first round may have left out what the second does not.
+            helped = number == 0 or self._log.progress.totals.changed > before
+            if left <= failed or not helped:
                 break
             self._log.next_round()
         self._log.finish(_now())

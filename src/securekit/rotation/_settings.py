@@ -378,9 +378,9 @@ def _sql(table: _Table, name: str, store: str, stores: Mapping[str, EstateStore]
         source: AnySource = SqlColumns(url(), **options)
         return source
 
-    envelope = _envelope(table, stores.get(store), environ) if content == "envelopes" else lambda: None
-    drop = table.texts("drop", ()) if content == "envelopes" else ()
-    return EstateSource(name, "sql", store, _once(columns), envelope, drop)
+    if content == "records":
+        return EstateSource(name, "sql", store, _once(columns), lambda: None)
+    return EstateSource(name, "sql", store, _once(columns), _envelope(table, stores.get(store), environ), table.texts("drop", ()))
 
 
 def _config(table: _Table) -> Callable[[], AnySource]:

@@ -277,7 +277,8 @@ def _take(progress: Progress, first: dict[str, Any], entry: dict[str, Any]) -> N
         progress.totals = Totals(**{name: int(entry["done"]["totals"].get(name, 0)) for name in Totals.__dataclass_fields__})
     elif "round" in entry:
         progress.round = int(entry["round"])
-        progress.place, progress.finished, progress.failures, progress.totals.failed = "", False, [], 0
+        progress.place, progress.finished, progress.failures = "", False, []
+        progress.totals.failed = progress.totals.busy = 0  # they are looked at once more
     elif "targets" in entry:
         first["targets"] = {**first["targets"], **entry["targets"]}
     elif "finished" in entry:

@@ -45,7 +45,7 @@ class Report:
         examined: Items that were looked at.
         changed: Items that were written, and read back.
         current: Items that needed nothing when they were looked at.
-        busy: Items that others wrote to all the time.
+        busy: Items that others wrote to all the time in the last round.
         size: Bytes of ciphertext that were looked at.
         failed: Items that failed in the last round, and are as they were.
         failures: The first 1,000 of them; the journal has all.

@@ -41,7 +41,7 @@ class Table:
         self.before_replace: Callable[[StoredItem], object] = lambda _: None
         self.reads = 0
         self.lock = RLock()
-        self._keyring: Callable[[str], str] = (lambda _: PATH) if keyring is None else keyring
+        self._keyring = keyring
 
     def places(self, after: str, limit: int, *, current: frozenset[str] = frozenset()) -> list[str]:
         with self.lock:

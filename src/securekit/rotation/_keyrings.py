@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from securekit.exceptions import ConflictError, KeyStoreUnavailableError, SecureKitError, WrapperUnavailableError
 from securekit.keyring._source import resolve
 from securekit.keyring._survey import survey
+from securekit.keyring._unlocking import Trust
 from securekit.wrappers._exchange import is_due_for
 from securekit.wrappers._recipients import name_of
 
@@ -130,7 +131,7 @@ class KeyringsJob:
             recipients: tuple[WrappedKey, ...] = () if isinstance(found, str) else found.recipients
             keys = tuple(name_of(wrapped) for wrapped in recipients)
             try:
-                self._source.store.keyring(path)
+                self._source.store._source.load(path, None, Trust(), renew=True)  # noqa: SLF001 - not what this process has in memory
             except (KeyStoreUnavailableError, WrapperUnavailableError):
                 raise
             except SecureKitError as error:

@@ -160,4 +160,4 @@ class SignedReport:
 
 def _plain(text: str) -> str:
     """Return ``text`` as one line of a table: names come from anybody."""
-    return "".join(character if character.isprintable() else "\ufffd" for character in text).replace("|", "\\\\|")
+    return "".join(character if character.isprintable() else "\ufffd" for character in text).replace("|", "\\|")

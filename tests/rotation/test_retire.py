@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The end of a key: only with a proof, begun late enough, and destroyed only long after it was disabled."""
+
+from __future__ import annotations
+
+import pytest
+
+from securekit import rotation
+from securekit.exceptions import KeyNotFoundError, KeyStateError, RotationError
+from securekit.keyring import MemoryKeyStore
+from securekit.rotation import Verification
+from securekit.testing import FakeClock, memory_store
+from tests.rotation.parts import PATH, Table, filled
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def store(clock: FakeClock) -> MemoryKeyStore:
+    return memory_store(clock=clock, refresh=60, stale_if_error=3600)
+
+
+def proof(store: MemoryKeyStore, clock: FakeClock, table: Table | None = None) -> Verification:
+    return rotation.verify(table or Table({}), store=store, clock=clock.time)
+
+
+def test_a_key_ends_in_two_steps(store: MemoryKeyStore, clock: FakeClock) -> None:
+    """Disabled with a proof, and destroyed with another one that was begun when nobody could write under it any more."""
+    ring = store.keyring(PATH, create=True)
+    old = ring.primary().full_name
+    clock.advance(10)
+    ring.rotate()
+    clock.advance(10)
+
+    disabled = rotation.retire(old, store=store, proof=proof(store, clock), clock=clock.time)
+    early = proof(store, clock)
+    clock.advance(3660)
+    with pytest.raises(RotationError, match="processes may have written under it until then: verify again after that"):
+        rotation.retire(old, store=store, proof=early, destroy=True, clock=clock.time)
+    with pytest.raises(RotationError, match="verify again after that"):
+        rotation.retire(old, store=store, proof=proof(store, clock), destroy=True, clock=clock.time)
+    clock.advance(1)
+    destroyed = rotation.retire(old, store=store, proof=proof(store, clock), destroy=True, clock=clock.time)
+
+    assert (disabled.state, disabled.destroyable_at) == ("disabled", int(clock.time()))
+    assert (destroyed.state, destroyed.destroyable_at) == ("destroyed", None)
+    assert destroyed.receipt is not None
+    assert destroyed.receipt.key_ids == (old[-8:],)
+    assert rotation.retire(old, store=store, clock=clock.time).state == "destroyed"
+
+
+def test_a_key_that_something_needs_stays(store: MemoryKeyStore, clock: FakeClock) -> None:
+    """One record is enough, and so is one item of which nobody knows which key it needs."""
+    ring = store.keyring(PATH, create=True)
+    table = Table(filled(ring, 1))
+    old = ring.primary().full_name
+    clock.advance(10)
+    ring.rotate()
+    clock.advance(10)
+    with pytest.raises(RotationError, match="1 items need"):
+        rotation.retire(old, store=store, proof=proof(store, clock, table))
+    with pytest.raises(RotationError, match="1 items do not say which key they need, such as customers garbage"):
+        rotation.retire(old, store=store, proof=proof(store, clock, Table({"garbage": b""})))
+    assert ring.keys()[0].state == "active"
+
+
+def test_a_proof_from_before_the_rotation_proves_nothing(store: MemoryKeyStore, clock: FakeClock) -> None:
+    """While a key is primary, everybody writes under it."""
+    ring = store.keyring(PATH, create=True)
+    old = ring.primary().full_name
+    early = proof(store, clock)
+    clock.advance(10)
+    ring.rotate()
+    with pytest.raises(RotationError, match="it was primary until then"):
+        rotation.retire(old, store=store, proof=early)
+
+
+def test_what_cannot_be_retired_is_said(store: MemoryKeyStore, clock: FakeClock) -> None:
+    """A primary, a key that is not disabled, one that is not there, and one without a proof."""
+    ring = store.keyring(PATH, create=True)
+    with pytest.raises(KeyStateError, match="is primary: rotate"):
+        rotation.retire(ring.primary().full_name, store=store, proof=proof(store, clock))
+    with pytest.raises(KeyNotFoundError, match="there is no key"):
+        rotation.retire(f"{PATH}@00000000", store=store, proof=proof(store, clock))
+    old = ring.primary().full_name
+    clock.advance(1)
+    ring.rotate()
+    with pytest.raises(RotationError, match="verify everything"):
+        rotation.retire(old, store=store)
+    with pytest.raises(KeyStateError, match="is active: disable it first"):
+        rotation.retire(old, store=store, proof=proof(store, clock), destroy=True)
+    with pytest.raises(ValueError, match="give the full name of the key once more"):
+        rotation.retire(old, store=store, force="yes")
+
+
+def test_forced_with_its_name_a_key_goes_at_once(store: MemoryKeyStore) -> None:
+    """Without proof and without waiting: what needs it is lost, and the name was typed twice."""
+    ring = store.keyring(PATH, create=True)
+    old = ring.primary().full_name
+    ring.rotate()
+    assert rotation.retire(old, store=store, force=old).state == "disabled"
+    assert rotation.retire(old, store=store, force=old, destroy=True).state == "destroyed"
+
+
+def test_a_clock_that_goes_back_destroys_nothing(store: MemoryKeyStore, clock: FakeClock) -> None:
+    """A proof that seems to be from before the key was disabled is none."""
+    ring = store.keyring(PATH, create=True)
+    old = ring.primary().full_name
+    clock.advance(10)
+    ring.rotate()
+    clock.advance(10)
+    rotation.retire(old, store=store, proof=proof(store, clock), clock=clock.time)
+    clock.advance(5000)
+    clock.jump(-86_400)
+    with pytest.raises(RotationError, match="verify again after that"):
+        rotation.retire(old, store=store, proof=proof(store, clock), destroy=True)

@@ -48,9 +48,7 @@ def _failure(error: exc.SQLAlchemyError) -> OSError:
         return TimeoutError(f"the database gave up: {_TIMED_OUT[state]} ({state})")
     about = getattr(original, "diag", None)
     problem = reason(error)
-    if (
-        state and about is not None and state.startswith(_WORDS_ARE_SAFE) and not about.context
-    ):  # else a trigger wrote them
+    if state and about is not None and state.startswith(_WORDS_ARE_SAFE) and not about.context:  # else a trigger wrote them
         problem = f"{about.message_primary} ({state})"
     elif about is not None and about.constraint_name:
         problem += f", by {about.constraint_name}"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""SQL databases, through SQLAlchemy 2: keyrings in SQLite, for one machine, or in PostgreSQL, for many.
+"""SQL databases, through SQLAlchemy 2: keyrings in SQLite, for one machine, or in PostgreSQL, for many; columns of ciphertexts.
 
 >>> from securekit.sql import SqlKeyStore
 >>> store = SqlKeyStore("postgresql+psycopg://app@db.example/app", wrapper=wrapper)
@@ -11,11 +11,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ._columns import SqlColumns
     from ._keystore import SqlKeyStore, keyring_table
 
-__all__ = ["SqlKeyStore", "keyring_table"]
+__all__ = ["SqlColumns", "SqlKeyStore", "keyring_table"]
 
-_LAZY = {"SqlKeyStore": "_keystore", "keyring_table": "_keystore"}
+_LAZY = {"SqlColumns": "_columns", "SqlKeyStore": "_keystore", "keyring_table": "_keystore"}
 
 
 def __getattr__(name: str) -> object:

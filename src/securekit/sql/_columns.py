@@ -113,8 +113,11 @@ class SqlColumns(Secretive):
             message = f"a row's {COLUMN!r} is the name of the ciphertext's column: a column of that name cannot be among row"
             raise ValueError(message)
         self._read = tuple(dict.fromkeys([*texts, *row]))
-        self._database = Database(database)
+        self._database = Database(database, ours=False)
         del database
+        if self._database.connection is not None:
+            message = "columns are worked on by several threads, each with a connection of its own: give the engine, not one connection"
+            raise TypeError(message)
         with self._connected() as connection:
             layout = translated(lambda: reflect(connection, table, key=key, columns=self._columns, texts=texts, row=row))
         self._layout: Layout = layout

@@ -9,6 +9,7 @@ and values as attributes, and their frames the password.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -51,15 +52,16 @@ class Database(Secretive):
     Args:
         database: A URL of SQLAlchemy such as ``sqlite:///keys.db``, whose engine is made here; a ready engine, which is used as it
             is; or a connection: then everything happens in its transaction, and nothing is committed.
+        ours: Whether the database is there for keyrings. The journal of another application's file is left as it is.
 
     Raises:
         ValueError: It is no such URL, or of another kind of database.
         ImportError: The database's driver is not installed.
     """
 
-    __slots__ = ("_engine", "_process", "connection", "file", "kind")
+    __slots__ = ("__weakref__", "_engine", "_process", "connection", "file", "kind")
 
-    def __init__(self, database: str | URL | Engine | Connection) -> None:
+    def __init__(self, database: str | URL | Engine | Connection, *, ours: bool = True) -> None:
         self.connection: Connection | None = None
         self.file: Path | None = None
         self._process = process.token
@@ -71,12 +73,18 @@ class Database(Secretive):
         else:
             url = _url(database)
             del database  # error trackers show the variables of a frame that raises
-            self._engine = _make(url)
+            self._engine = _make(url, ours=ours)
+            weakref.finalize(self, _close, self._engine, process.token)
             self.file = Path(url.database or "") if url.get_backend_name() == "sqlite" else None
         self.kind: str = self._engine.dialect.name
         if self.kind not in KINDS:
             message = f"keyrings and columns are kept in {' and '.join(KINDS)}, not in {self.kind}"
             raise ValueError(message)
+
+    @property
+    def engine(self) -> Engine:
+        """The engine, whose connections are this process's."""
+        return self._current()
 
     def read(self, work: Callable[[Connection], T]) -> T:
         """Return what ``work`` does in a transaction that changes nothing. Errors are SQLAlchemy's."""
@@ -187,7 +195,7 @@ def _url(database: str | URL) -> URL:
     raise ValueError(message)
 
 
-def _make(url: URL) -> Engine:
+def _make(url: URL, *, ours: bool) -> Engine:
     """Return an engine that neither logs nor raises with statements or values."""
     kind = url.get_backend_name()
     shown = url.render_as_string(hide_password=True)
@@ -212,11 +220,17 @@ def _make(url: URL) -> Engine:
     except ImportError as error:
         failure = ImportError(f"{shown} needs the package {error.name}", name=error.name)
     else:
-        if kind == "sqlite":
+        if kind == "sqlite" and ours:
             sqlalchemy.event.listen(engine, "connect", _set_up_sqlite)
         return engine
     del url
     raise failure
+
+
+def _close(engine: Engine, owner: object) -> None:
+    """Close the connections of an engine that nobody has any more; not in a forked child, whose parent goes on using them."""
+    if owner is process.token:
+        engine.dispose()
 
 
 def _set_up_sqlite(connection: Any, record: object) -> None:  # noqa: ANN401, ARG001 - a connection of sqlite3, as SQLAlchemy passes it

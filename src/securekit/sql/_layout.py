@@ -256,10 +256,8 @@ def _holds_text(column: str, declared: AnyType, dialect: str) -> bool:
 def _check_texts(types: Mapping[str, AnyType], texts: Iterable[str]) -> None:
     for column in texts:
         if not isinstance(types[column], _TEXTUAL):
-            message = (
-                f"the column {column} is of type {types[column]!r}, whose values have no single text: give a function instead of a template"
-            )
-            raise ValueError(message)
+            message = f"{column} is of type {types[column]!r}, whose values have no single text: give a function, not a template"
+            raise ValueError(message)  # noqa: TRY004  # It is the type of a column.
 
 
 def _database(connection: Connection) -> str:

@@ -133,7 +133,7 @@ def run(estate: Estate, names: tuple[str, ...], *, dry_run: bool, as_json: bool,
         else:
             _print_plans(plans)
         return
-    _run_all(estate, {name: plan for name, plan in plans.items() if plan.todo}, as_json=as_json, **options)
+    _run_all(estate, {name: plan for name, plan in plans.items() if plan.todo or plan.faults}, as_json=as_json, **options)
 
 
 @rotate.command()

@@ -89,7 +89,9 @@ class Layout:
     def given(self, *more: tuple[str, AnyType]) -> sa.TableValuedAlias:
         """Return rows, with a ``number``, that are given as an array per column on PostgreSQL: the key (see `arrays`), and ``more``."""
         columns = [(f"key_{number}", self.table.c[name].type) for number, name in enumerate(self.key)] + list(more)
-        arrays = [sa.bindparam(name, type_=postgresql.ARRAY(kind)) for name, kind in columns]
+        # Behind a SELECT, the planner takes an array for a short one, and looks rows up by their key. It would rather read the whole
+        # table, for each batch again, where keys are as random as UUIDs.
+        arrays = [sa.select(sa.bindparam(name, type_=postgresql.ARRAY(kind))).scalar_subquery() for name, kind in columns]
         given = [sa.column(name, kind) for name, kind in columns]
         return sa.func.unnest(*arrays).table_valued(*given, with_ordinality="number", name="given").render_derived()
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -38,10 +38,9 @@ def run(database: sa.URL) -> Iterator[sa.Connection]:
         yield connection
 
 
-def create(database: sa.URL, statement: str, rows: Iterable[Mapping[str, Any]] = (), *, table: str = "customers") -> None:
+def create(database: sa.URL, statement: str, rows: Sequence[Mapping[str, Any]] = (), *, table: str = "customers") -> None:
     """Create a table and fill it; ``BYTES`` is a column's type for bytes."""
     binary = "BYTEA" if database.get_backend_name() == "postgresql" else "BLOB"
-    rows = list(rows)
     with run(database) as connection:
         connection.exec_driver_sql(statement.replace("BYTES", binary))
         if rows:

@@ -124,7 +124,11 @@ def test_the_identity_of_a_file_is_its_name(tmp_path: Any) -> None:
 
 def test_null_is_left_out(database: sa.URL) -> None:
     """A row without a ciphertext is not walked, and one with some gives these."""
-    rows = [{"id": 1, "iban": None, "email": None}, {"id": 2, "iban": record(), "email": None}, {"id": 3, "iban": None, "email": "sk1.x"}]
+    rows: list[dict[str, Any]] = [
+        {"id": 1, "iban": None, "email": None},
+        {"id": 2, "iban": record(), "email": None},
+        {"id": 3, "iban": None, "email": "sk1.x"},
+    ]
     create(database, "CREATE TABLE customers (id BIGINT PRIMARY KEY, iban BYTES, email TEXT)", rows)
     source = open_columns(database, keyring="eu/x")
 
@@ -157,3 +161,106 @@ def test_uuids_are_compared_as_such(schema: sa.URL) -> None:
     assert item.context == {"id": str(one)}
     with pytest.raises(ValueError, match="is no place"):
         source.read([f'["{str(one).upper()}"]'])
+
+
+def test_domains_are_what_they_are_made_of(schema: sa.URL) -> None:
+    """A key and a ciphertext of a type that was made by CREATE DOMAIN are as those of its base."""
+    create(schema, "CREATE DOMAIN number AS BIGINT")
+    create(schema, "CREATE DOMAIN ciphertext AS BYTES CHECK (octet_length(VALUE) > 5)")
+    create(schema, "CREATE TABLE t (id number PRIMARY KEY, c ciphertext)", [{"id": 1, "c": record()}], table="t")
+    source = open_columns(schema, table="t", columns="c", keyring="eu/x", context={"id": "{id}"})
+
+    assert source.replace(again(everything(source))) == [True]
+
+
+def test_types_that_nobody_asks_for_do_not_matter(schema: sa.URL) -> None:
+    """A column of a type that SQLAlchemy does not know is no warning if nothing is wanted of it."""
+    create(schema, "CREATE TYPE pair AS (a INT, b INT)")
+    create(schema, "CREATE TABLE t (id BIGINT PRIMARY KEY, p pair, c BYTES)", [{"id": 1, "c": record()}], table="t")
+
+    assert len(everything(open_columns(schema, table="t", columns="c", keyring="eu/x", context={}))) == 1
+
+
+WRONG_TABLES = [
+    ("CREATE TABLE t (id BIGINT, c BYTES)", {}, "no primary key and no unique index over id alone"),
+    ("CREATE TABLE t (id BIGINT, x BIGINT, c BYTES, PRIMARY KEY (id, x))", {}, "over id alone"),
+    ("CREATE TABLE t (id BIGINT PRIMARY KEY, x BIGINT, c BYTES)", {"key": ["id", "x"]}, "over id, x alone"),
+    ("CREATE TABLE t (id DOUBLE PRECISION PRIMARY KEY, c BYTES)", {}, "use a key of integers, text or UUIDs"),
+    ("CREATE TABLE t (id BOOLEAN PRIMARY KEY, c BYTES)", {}, "use a key of integers, text or UUIDs"),
+    ("CREATE TABLE t (id BIGINT PRIMARY KEY, c BIGINT)", {}, "which holds no ciphertexts"),
+    ("CREATE TABLE t (id BIGINT PRIMARY KEY, c TIMESTAMP)", {}, "which holds no ciphertexts"),
+    ("CREATE TABLE t (id BIGINT PRIMARY KEY, c BYTES)", {"table": "Customers"}, "there is no table 'Customers'"),
+    ("CREATE TABLE t (id BIGINT PRIMARY KEY, c BYTES)", {"table": "t; DROP TABLE t"}, "there is no table"),
+    ("CREATE TABLE t (id BIGINT PRIMARY KEY, c BYTES)", {"columns": "C"}, "t has no column 'C'; it has id, c"),
+    ("CREATE TABLE t (id BIGINT PRIMARY KEY, c BYTES)", {"key": "oid"}, "no column 'oid'"),
+    ("CREATE TABLE t (id BIGINT PRIMARY KEY, c BYTES)", {"columns": []}, "columns must name one column or several"),
+    ("CREATE TABLE t (id BIGINT PRIMARY KEY, c BYTES)", {"columns": ["c", "c"]}, "each once"),
+    ("CREATE TABLE t (id BIGINT PRIMARY KEY, c BYTES)", {"keyring": None}, "records need keyring="),
+    ("CREATE TABLE t (id BIGINT PRIMARY KEY, c BYTES)", {"content": "envelopes"}, "envelopes take none"),
+    ("CREATE TABLE t (id BIGINT PRIMARY KEY, c BYTES)", {"content": "files"}, 'content must be "records" or "envelopes"'),
+    ("CREATE TABLE t (id BIGINT PRIMARY KEY, c TEXT)", {"content": "envelopes", "keyring": None}, "holds bytes, not text"),
+]
+
+
+@pytest.mark.parametrize(("statement", "changed", "problem"), WRONG_TABLES)
+def test_wrong_tables_are_refused_at_once(statement: str, changed: dict[str, Any], problem: str, database: sa.URL, count: Count) -> None:
+    """A table that rotation could not rely on is a ValueError that says what is missing."""
+    create(database, statement)
+
+    with pytest.raises(ValueError, match=problem):
+        open_columns(database, **{"table": "t", "columns": "c", "keyring": "eu/x", "context": {}} | changed)
+    count("tables refused", 1)
+
+
+@pytest.mark.parametrize(
+    ("index", "accepted"),
+    [
+        ("CREATE UNIQUE INDEX i ON t (id)", True),
+        ("CREATE INDEX i ON t (id)", False),
+        ("CREATE UNIQUE INDEX i ON t (id) WHERE id > 7", False),
+        ("CREATE UNIQUE INDEX i ON t (abs(id))", False),
+        ("CREATE UNIQUE INDEX i ON t (id, x)", False),
+    ],
+)
+def test_a_unique_index_will_do(index: str, accepted: bool, database: sa.URL) -> None:
+    """A unique index over the key is as good as a primary key; one over a part of the rows, or over more columns, is none."""
+    create(database, "CREATE TABLE t (id BIGINT NOT NULL, x BIGINT, c BYTES)")
+    create(database, index)
+    given: dict[str, Any] = {"table": "t", "columns": "c", "keyring": "eu/x", "context": {}}
+
+    if accepted:
+        assert open_columns(database, **given).places("", 1) == []
+    else:
+        with pytest.raises(ValueError, match="no unique index over id alone"):
+            open_columns(database, **given)
+
+
+def test_a_unique_constraint_will_do(database: sa.URL) -> None:
+    """So is a constraint; but rows in which the key is NULL are an error, since nothing would find them again."""
+    create(database, "CREATE TABLE t (id BIGINT UNIQUE, c BYTES)", [{"id": number, "c": record()} for number in (1, None)], table="t")
+    source = open_columns(database, table="t", columns="c", keyring="eu/x", context={})
+
+    with pytest.raises(OSError, match="t has rows whose id is NULL"):
+        source.places("", 1)
+
+
+def test_a_connection_is_no_database(engine: sa.Engine) -> None:
+    """One connection cannot serve several threads: that is a TypeError."""
+    given: Any = engine.connect()
+    with given, pytest.raises(TypeError, match="give the engine"):
+        open_columns(given)
+
+
+def test_sealed_messages_need_no_keyring(database: sa.URL) -> None:
+    """A column of envelopes has a context and no keyring, is never left out for its key, and not counted by the database."""
+    customers(database, 3)
+    source = open_columns(database, columns="iban", keyring=None, content="envelopes")
+
+    items = everything(source)
+
+    assert source.content == "envelopes"
+    assert {item.keyring for item in items} == {""}
+    assert items[0].context == {"table": "customers", "column": "iban", "id": "1"}
+    assert source.groups() is None
+    assert walk(source, current=frozenset([OLD])) == [["[1]", "[2]", "[3]"]]
+    assert source.replace(again(items)) == [True] * 3

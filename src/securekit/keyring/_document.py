@@ -131,8 +131,10 @@ class KeyringDocument:
         for item in _list(body["recipients"], 1, MAX_RECIPIENTS):
             _recipient(item)  # the one part that comes from elsewhere
         _integer(self.revision, 1, MAX_REVISION)
-        body["mac"] = base64url.encode(secret.mac(canonical_json.encode(body)))
+        body["mac"] = base64url.encode(bytes(_MAC_SIZE))
         data = canonical_json.encode(body)
+        before, _, after = data.partition(_member(body["mac"]))
+        data = before + _member(base64url.encode(secret.mac(before + after))) + after
         if len(data) > MAX_SIZE:
             message = f"the keyring document would have {len(data)} bytes; at most {MAX_SIZE} are read"
             raise FormatError(message)
@@ -160,12 +162,14 @@ class KeyringDocument:
             recipients=tuple(_recipient(item) for item in _list(top["recipients"], 1, MAX_RECIPIENTS)),
             keys=tuple(_key(item) for item in _list(top["keys"], 1, MAX_KEYS)),
         )
-        mac = _bytes(top.pop("mac"), _MAC_SIZE)
+        mac = _bytes(top["mac"], _MAC_SIZE)
         order = [wrapped.recipient for wrapped in document.recipients]
         _expect(order == sorted(set(order)), "has recipients that are out of order or twice the same")
         _expect(len({key.id for key in document.keys}) == len(document.keys), "has one key id twice")
         _expect(sum(key.state is KeyState.PRIMARY for key in document.keys) == 1, "has not exactly one primary key")
-        return SealedDocument(document, canonical_json.encode(top), mac)
+        # Nothing before it has a member of that name, and in texts quotes are escaped: the first one is the document's own.
+        body = data.replace(_member(top["mac"]), b"", 1)
+        return SealedDocument(document, body, mac)
 
     def _body(self) -> dict[str, Json]:
         return {
@@ -246,6 +250,11 @@ class KeyringSecret(Secretive):
             securekit.exceptions.DecryptionError: It was sealed for another keyring or id, or is changed.
         """
         return self._cipher.decrypt(sealed, _key_binding(document, key_id))
+
+
+def _member(mac: Json) -> bytes:
+    """Return the member ``mac`` as it stands in a document, between ``keys`` and ``path``."""
+    return f'"mac":"{mac}",'.encode("ascii")
 
 
 def _key_binding(document: KeyringDocument, key_id: str) -> bytes:

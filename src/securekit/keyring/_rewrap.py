@@ -129,7 +129,8 @@ class Rewrap(Secretive):
                 if isinstance(data, SecureKitError):
                     raise data
                 item.locked = Locked(data, path=item.path)
-                item.candidates = item.locked.candidates(self._source.openers(item.path))
+                item.openers = self._source.openers(item.path)
+                item.candidates = item.locked.candidates(item.openers)
 
     def _open(self, items: Sequence[_Item]) -> None:
         """Unwrap the secrets: each with the first wrapper that answers, as when a keyring is loaded."""
@@ -164,7 +165,7 @@ class Rewrap(Secretive):
                     item.wrappers,
                     binding=document.binding,
                     name=item.path,
-                    own=self._source.openers(item.path),
+                    own=item.openers,
                     dropped=self._dropped,
                     error=KeyStoreError,
                 )
@@ -234,7 +235,21 @@ class Rewrap(Secretive):
 class _Item(Secretive):
     """One keyring on its way."""
 
-    __slots__ = ("candidates", "changed", "copies", "data", "error", "failures", "locked", "opened", "path", "plan", "secret", "wrappers")
+    __slots__ = (
+        "candidates",
+        "changed",
+        "copies",
+        "data",
+        "error",
+        "failures",
+        "locked",
+        "opened",
+        "openers",
+        "path",
+        "plan",
+        "secret",
+        "wrappers",
+    )
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -245,6 +260,7 @@ class _Item(Secretive):
         self.locked: Locked | None = None
         self.candidates: list[tuple[KeyWrapper, WrappedKey]] = []
         self.failures: list[WrapperError] = []
+        self.openers: tuple[KeyWrapper, ...] = ()
         self.opened: Opened | None = None
         self.wrappers: tuple[KeyWrapper, ...] = ()
         self.plan: RecipientPlan | None = None

@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
+from securekit._primitives.rng import random_bytes
 from securekit.exceptions import ConflictError, DecryptionError, KeyNotFoundError, KeyStoreError
 from securekit.secret import Secretive
 from securekit.wrappers import KeyWrapper
@@ -27,6 +29,7 @@ Wrappers = KeyWrapper | Sequence[KeyWrapper] | Callable[[str], KeyWrapper | Sequ
 """One wrapper, several (any one of them opens), or a function of the path that returns these."""
 
 ATTEMPTS = 5  # of a change, where another process writes in between
+_PAUSE = 0.005  # seconds, at most, before the second one; then twice as much each time
 _MAX_CACHE = 10_000_000  # keyrings
 
 
@@ -140,6 +143,7 @@ class StoreSource(Secretive):
             except ConflictError:
                 if attempts == ATTEMPTS:
                     raise
+                time.sleep(_PAUSE * 2**attempts * random_bytes(1)[0] / 255)  # so that the others finish
 
     def writers(self, path: str) -> tuple[KeyWrapper, ...]:
         """Return the wrappers that new documents are wrapped to."""
@@ -203,10 +207,10 @@ def no_keyring(path: str) -> KeyNotFoundError:
 
 def resolve(wrappers: Wrappers, path: str) -> tuple[KeyWrapper, ...]:
     """Return the wrappers for one path, from one, several, or a function."""
-    if isinstance(wrappers, Sequence):
-        return tuple(wrappers)
     if hasattr(wrappers, "unwrap"):  # much faster than asking whether it follows the protocol
         return (cast("KeyWrapper", wrappers),)
+    if isinstance(wrappers, Sequence):
+        return tuple(wrappers)
     return resolve(wrappers(path), path)
 
 

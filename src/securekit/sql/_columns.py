@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -10,10 +11,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from securekit.keyring._stored import Content, Group, StoredItem
 from securekit.secret import Secretive
 
-from ._engine import Database
+from ._engine import Database, exc
 from ._failure import translated
-from ._layout import Layout, plain, reflect
-from ._statements import MOST_KEPT, WINDOW, Statements
+from ._layout import Layout, reflect
+from ._statements import MOST_KEPT, Statements
 from ._swap import Change, Swap
 from ._template import COLUMN, ContextOf, ContextTemplate, KeyringOf, KeyringTemplate
 
@@ -26,6 +27,7 @@ T = TypeVar("T")
 
 # Of ciphertexts in one batch. The driver, whoever decrypts and encrypts, and what is written back hold copies: about four times this.
 BATCH_SIZE = 4 * 1024 * 1024  # bytes
+WINDOW = 20_000  # rows that one statement walks over at most: where nothing is wanted for long, it ends all the same
 _FEW = 512  # places that are asked for at first; more, when they turn out to be small
 # A claim waits for no row, but for a lock that keeps everybody out of the table, such as a migration's. A limit of the user's stands.
 _LOCK_TIMEOUT = "SELECT set_config('lock_timeout', '10s', true) WHERE current_setting('lock_timeout') = '0'"
@@ -86,7 +88,7 @@ class SqlColumns(Secretive):
         "_identity",
         "_keyring",
         "_layout",
-        "_read",
+        "_names",
         "_statements",
         "_swap",
     )
@@ -112,19 +114,21 @@ class SqlColumns(Secretive):
         if COLUMN in row:
             message = f"a row's {COLUMN!r} is the name of the ciphertext's column: a column of that name cannot be among row"
             raise ValueError(message)
-        self._read = tuple(dict.fromkeys([*texts, *row]))
+        read = tuple(dict.fromkeys([*texts, *row]))
         self._database = Database(database, ours=False)
         del database
         if self._database.connection is not None:
             message = "columns are worked on by several threads, each with a connection of its own: give the engine, not one connection"
             raise TypeError(message)
-        with self._connected() as connection:
+        with self._connected() as connection, warnings.catch_warnings():
+            warnings.simplefilter("ignore", exc.SAWarning)  # of types and indexes that SQLAlchemy does not know, and we may not need
             layout = translated(lambda: reflect(connection, table, key=key, columns=self._columns, texts=texts, row=row))
         self._layout: Layout = layout
         if content == "envelopes" and layout.text:
             message = f"{', '.join(sorted(layout.text))}: a column of sealed messages holds bytes, not text"
             raise ValueError(message)
-        self._statements = Statements(self._layout, columns=self._columns, read=(*self._read, *self._columns))
+        self._statements = Statements(self._layout, columns=self._columns, read=(*read, *self._columns))
+        self._names = (*layout.key, *read)
         self._swap = Swap(self._layout)
         self._identity = f"sql {self._layout.database}/{self._layout.name}({', '.join(sorted(self._columns))})"
         self._ask = _FEW
@@ -152,7 +156,7 @@ class SqlColumns(Secretive):
             ValueError: ``after`` is no place of this table.
             OSError: As `Source`; or there are rows without a key.
         """
-        last = self._layout.values(after) if after else []
+        last = self._layout.places.values(after) if after else []
         if len(current) > MOST_KEPT or self._content == "envelopes":
             current = frozenset()
         with self._connected() as connection:
@@ -213,37 +217,38 @@ class SqlColumns(Secretive):
 
     def _next(self, connection: Connection, last: Sequence[object], limit: int, current: frozenset[str]) -> list[str]:
         width = len(self._layout.key)
+        ask = min(limit, self._ask)
+        found: list[str] = []
+        window, walked, size = 2 * ask, 0, 0
         while True:
-            ask = min(limit, self._ask)
-            rows = self._statements.walk(connection, last, ask, current)
-            found: list[str] = []
-            size = 0
-            for row in rows:
+            row = None
+            for row in self._statements.walk(connection, last, window=window, limit=ask, current=current):
                 size += row.size if row.wanted else 0
                 if found and size > BATCH_SIZE:
                     self._ask = 2 * len(found)  # so that large rows are not walked over again and again
                     return found
                 if row.wanted:
-                    found.append(self._layout.place(row[:width]))
-            if len(found) == ask:
-                self._ask = max(self._ask, 2 * ask)
-            if found or not rows or rows[-1].number != WINDOW:
+                    found.append(self._layout.places.place(row[:width]))
+                if len(found) == ask:
+                    self._ask = max(self._ask, 2 * ask)
+                    return found
+            walked += window
+            if row is None or row.number != window or (found and walked >= WINDOW):
                 return found
-            last = rows[-1][:width]
+            last, window = row[:width], min(4 * window, WINDOW)
 
     def _items(self, connection: Connection, places: Sequence[str], *, lock: bool) -> list[StoredItem]:
         wanted = dict.fromkeys(places)
-        rows = self._statements.rows(connection, [self._layout.values(place) for place in wanted], lock=lock)
-        found = {self._layout.place(row[: len(self._layout.key)]): row for row in rows}
+        rows = self._statements.rows(connection, [self._layout.places.values(place) for place in wanted], lock=lock)
+        found = {self._layout.places.place(row[: len(self._layout.key)]): row for row in rows}
         return [item for place in wanted if place in found for item in self._items_of(place, found[place])]
 
     def _items_of(self, place: str, row: Sequence[Any]) -> Iterator[StoredItem]:
-        names = (*self._layout.key, *self._read)
-        values = [plain(value) for value in row]
-        about = dict(zip(names, values, strict=False))
-        for column, data in zip(self._columns, values[len(names) :], strict=True):
+        about = dict(zip(self._names, row, strict=False))
+        for column, data in zip(self._columns, row[-len(self._columns) :], strict=True):
             if data is not None:
-                yield self._item(place, column, data, about | {COLUMN: column})
+                about[COLUMN] = column
+                yield self._item(place, column, bytes(data) if isinstance(data, memoryview) else data, about)
 
     def _item(self, place: str, column: str, data: object, about: Mapping[str, object]) -> StoredItem:
         name, keyring, context = self._name(place, column), "", None
@@ -280,7 +285,7 @@ class SqlColumns(Secretive):
             for column in self._columns:
                 rows = self._statements.groups(connection, column, by=by, present=present)
                 while (row := _next(rows)) is not None:
-                    yield _group(keyring, dict(zip(by, map(plain, row), strict=False)) | {COLUMN: column}, present, row[len(by) :])
+                    yield _group(keyring, dict(zip(by, row, strict=False)) | {COLUMN: column}, present, row[len(by) :])
 
 
 class SqlClaim:

@@ -9,10 +9,10 @@ and values as attributes, and their frames the password.
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+from weakref import finalize
 
 from securekit._primitives.process import process
 from securekit.exceptions import KeyStoreError, KeyStoreUnavailableError
@@ -30,7 +30,7 @@ except ImportError as error:
 if TYPE_CHECKING:
     from sqlalchemy import URL, Connection, Engine
 
-__all__ = ["Database", "is_transient", "no_such_table", "reason", "store_error"]
+__all__ = ["Database", "exc", "is_transient", "no_such_table", "reason", "sqlalchemy", "store_error"]
 
 T = TypeVar("T")
 
@@ -59,38 +59,41 @@ class Database(Secretive):
         ImportError: The database's driver is not installed.
     """
 
-    __slots__ = ("__weakref__", "_engine", "_process", "connection", "file", "kind")
+    __slots__ = ("__weakref__", "_pool", "connection", "file", "kind")
 
     def __init__(self, database: str | URL | Engine | Connection, *, ours: bool = True) -> None:
         self.connection: Connection | None = None
         self.file: Path | None = None
-        self._process = process.token
+        own = False
         if isinstance(database, sqlalchemy.Connection):
             self.connection = database
-            self._engine = database.engine
+            engine = database.engine
         elif isinstance(database, sqlalchemy.Engine):
-            self._engine = database
+            engine = database
         else:
             url = _url(database)
             del database  # error trackers show the variables of a frame that raises
-            self._engine = _make(url, ours=ours)
-            weakref.finalize(self, _close, self._engine, process.token)
+            engine = _make(url, ours=ours)
+            own = True
             self.file = Path(url.database or "") if url.get_backend_name() == "sqlite" else None
-        self.kind: str = self._engine.dialect.name
+        self._pool = _Pool(engine)
+        if own:
+            finalize(self, self._pool.close)
+        self.kind: str = engine.dialect.name
         if self.kind not in KINDS:
             message = f"keyrings and columns are kept in {' and '.join(KINDS)}, not in {self.kind}"
             raise ValueError(message)
 
     @property
     def engine(self) -> Engine:
-        """The engine, whose connections are this process's."""
-        return self._current()
+        """The engine, with connections of this process."""
+        return self._pool.engine()
 
     def read(self, work: Callable[[Connection], T]) -> T:
         """Return what ``work`` does in a transaction that changes nothing. Errors are SQLAlchemy's."""
         if self.connection is not None:
             return work(self.connection)
-        with self._current().connect() as connection:
+        with self._pool.engine().connect() as connection:
             return work(connection)
 
     def write(self, work: Callable[[Connection], T]) -> T:
@@ -98,7 +101,7 @@ class Database(Secretive):
         if self.connection is not None:
             self._prepare(self.connection)
             return work(self.connection)
-        with self._current().begin() as connection:
+        with self._pool.engine().begin() as connection:
             self._prepare(connection)
             if self.kind == "postgresql":
                 connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{_WAIT}s'")
@@ -113,7 +116,7 @@ class Database(Secretive):
             return True
         if self.connection is not None:
             return False
-        with self._current().connect() as connection:
+        with self._pool.engine().connect() as connection:
             if self.file is not None:
                 connection.exec_driver_sql(f"PRAGMA busy_timeout = {_ERASE * 1000}")
             busy, *_ = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()
@@ -132,12 +135,26 @@ class Database(Secretive):
             # Python's driver would begin at the first change, and not for a savepoint, whose end would then commit.
             connection.exec_driver_sql("BEGIN IMMEDIATE")
 
-    def _current(self) -> Engine:
+
+class _Pool:
+    """An engine, whose connections are of one process."""
+
+    __slots__ = ("_engine", "_process")
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._process = process.token
+
+    def engine(self) -> Engine:
         """Return the engine; a forked child lets go of the connections that are its parent's."""
         if self._process is not process.token:
             self._engine.dispose(close=False)
             self._process = process.token
         return self._engine
+
+    def close(self) -> None:
+        """Close the connections that are of this process."""
+        self.engine().dispose()
 
 
 def is_transient(error: exc.SQLAlchemyError) -> bool:
@@ -207,12 +224,12 @@ def _make(url: URL, *, ours: bool) -> Engine:
         # A connection for each transaction: none is ever carried across a fork, and the last one to close empties the log.
         options["poolclass"] = sqlalchemy.NullPool
         options["connect_args"] = {"timeout": _WAIT}
-    else:
-        options |= {"pool_pre_ping": True, "pool_timeout": _WAIT, "pool_recycle": 3600}
+    try:
+        if kind != "sqlite":
+            options |= {"pool_pre_ping": True, "pool_timeout": _WAIT, "pool_recycle": 3600}
         if url.get_driver_name() in _LIBPQ:
             wanted = {"connect_timeout": _CONNECT, "tcp_user_timeout": _WAIT * 1000}
             options["connect_args"] = {name: value for name, value in wanted.items() if name not in url.query}
-    try:
         engine = sqlalchemy.create_engine(url, **options)
     except exc.NoSuchModuleError:
         message = f"{shown} names no database that SQLAlchemy knows: sqlite:///FILE or postgresql+psycopg://…"
@@ -225,12 +242,6 @@ def _make(url: URL, *, ours: bool) -> Engine:
         return engine
     del url
     raise failure
-
-
-def _close(engine: Engine, owner: object) -> None:
-    """Close the connections of an engine that nobody has any more; not in a forked child, whose parent goes on using them."""
-    if owner is process.token:
-        engine.dispose()
 
 
 def _set_up_sqlite(connection: Any, record: object) -> None:  # noqa: ANN401, ARG001 - a connection of sqlite3, as SQLAlchemy passes it

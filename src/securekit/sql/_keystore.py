@@ -89,7 +89,7 @@ class SqlStorage(DocumentStorage):
 
     def read_many(self, paths: Sequence[str]) -> dict[str, bytes | KeyStoreError]:
         """Return the documents that are there, read by one statement."""
-        rows = self._read(lambda connection: connection.execute(self._statements.select, {"paths": list(paths)}).all(), empty=[])
+        rows = self._read(lambda connection: connection.execute(self._statements.select, {"paths": list(paths)}).all())
         return {path: _document(path, revision, data) for path, revision, data in rows}
 
     def write(self, path: str, document: bytes, *, expected: int | None) -> None:
@@ -123,7 +123,7 @@ class SqlStorage(DocumentStorage):
         statement = sqlalchemy.select(column)
         if prefix:
             statement = statement.where((column == prefix) | column.startswith(f"{prefix}/", autoescape=True))
-        found = self._read(lambda connection: connection.execute(statement).scalars().all(), empty=[])
+        found = self._read(lambda connection: connection.execute(statement).scalars().all())
         return (path for path in found if _is_path(path) and is_under(path, prefix))
 
     def lock(self, path: str) -> AbstractContextManager[object]:  # noqa: ARG002 - compare-and-swap decides
@@ -179,15 +179,15 @@ class SqlStorage(DocumentStorage):
         """Whether there is a file to look into: SQLite would make one, empty, where the disk is not mounted."""
         return self.database.file is None or self.database.file.exists()
 
-    def _read(self, work: Callable[[Connection], T], *, empty: T) -> T:
+    def _read(self, work: Callable[[Connection], Sequence[Any]]) -> Sequence[Any]:
         """Read, where there is a file; a file of ours without the table has no keyrings yet."""
         if not self._is_file_there():
-            return empty
+            return ()
         try:
             return self._run(work, "reading keyrings")
         except _NoTableError:
             if self.database.file is not None:
-                return empty
+                return ()
         raise self._no_table()
 
     def _run(self, work: Callable[[Connection], T], doing: str, *, write: bool = False) -> T:
@@ -297,13 +297,11 @@ class _Statements:
             .values(revision=bind("new_revision"), document=bind("new_document"), updated=sqlalchemy.func.now())
         )
         self.delete = sqlalchemy.delete(table).where(column.path == bind("at"))
-        if kind == "sqlite":
-            from sqlalchemy.dialects.sqlite import insert
-        else:
-            from sqlalchemy.dialects.postgresql import insert
-        self.insert = (
-            insert(table).on_conflict_do_nothing().execution_options(preserve_rowcount=True)
-        )  # an error would end the caller's transaction
+        from sqlalchemy.dialects import postgresql, sqlite
+
+        insert = sqlite.insert(table) if kind == "sqlite" else postgresql.insert(table)
+        # An error would end the caller's transaction; the number of rows is only kept if asked for.
+        self.insert = insert.on_conflict_do_nothing().execution_options(preserve_rowcount=True)
 
 
 def _document(path: str, revision: object, data: object) -> bytes | KeyStoreError:

@@ -3,15 +3,10 @@
 
 from __future__ import annotations
 
-import json
-import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
-from decimal import Decimal
 from pathlib import PurePath
 from typing import Any, cast
-from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
@@ -22,57 +17,28 @@ from sqlalchemy.exc import NoSuchTableError
 from sqlalchemy.sql.elements import ColumnElement
 from sqlalchemy.sql.type_api import TypeEngine
 
-__all__ = ["AnyType", "Element", "Kind", "Layout", "plain", "reflect"]
+from ._places import BYTES, DATE, DECIMAL, INTEGER, TEXT, TIME, UNIQUE, Kind, Places
+
+__all__ = ["AnyType", "Element", "Layout", "reflect"]
 
 AnyType = TypeEngine[Any]
 Element = ColumnElement[Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Kind:
-    """How the values of a key column stand in a place: as an integer or as text, and back without loss."""
-
-    python: type
-    to_json: Callable[[Any], int | str] | None = None
-    from_json: Callable[[Any], object] | None = None
-
-    def encode(self, value: object) -> int | str:
-        """Return what stands in a place.
-
-        Raises:
-            ValueError: The value has another type than its column, as SQLite allows.
-        """
-        if not isinstance(value, self.python):
-            message = f"a key is a {type(value).__name__}, where the column's type promises {self.python.__name__}"
-            raise ValueError(message)  # noqa: TRY004  # It is the table that is wrong, not the caller.
-        return self.to_json(value) if self.to_json else cast("int | str", value)
-
-    def decode(self, value: object) -> object:
-        """Return the value of which `encode` made ``value``; ValueError or TypeError if there is none."""
-        if self.from_json is not None:
-            return self.from_json(value)
-        if type(value) is not self.python:
-            raise TypeError
-        return value
-
-
-_INTEGER = Kind(int)
-_TEXT = Kind(str)
-_BYTES = Kind(bytes, bytes.hex, bytes.fromhex)
 # The first that fits. Float has no exact text, and what is not here may have no order.
 _KINDS: list[tuple[type[AnyType], Kind | None]] = [
-    (sa.Integer, _INTEGER),
+    (sa.Integer, INTEGER),
     (sa.Enum, None),
-    (sa.String, _TEXT),
-    (sa.LargeBinary, _BYTES),
-    (sa.Uuid, Kind(UUID, str, UUID)),
-    (sa.DateTime, Kind(datetime, datetime.isoformat, datetime.fromisoformat)),
-    (sa.Date, Kind(date, date.isoformat, date.fromisoformat)),
+    (sa.String, TEXT),
+    (sa.LargeBinary, BYTES),
+    (sa.Uuid, UNIQUE),
+    (sa.DateTime, TIME),
+    (sa.Date, DATE),
     (sa.Float, None),
-    (sa.Numeric, Kind(Decimal, str, Decimal)),
+    (sa.Numeric, DECIMAL),
 ]
 # SQLite keeps what it was given, which is text where it has no type.
-_SQLITE_KINDS: list[tuple[type[AnyType], Kind | None]] = [*_KINDS[:4], (sa.DateTime, _TEXT), (sa.Date, _TEXT)]
+_SQLITE_KINDS: list[tuple[type[AnyType], Kind | None]] = [*_KINDS[:4], (sa.DateTime, TEXT), (sa.Date, TEXT)]
 _TEXTUAL = (sa.Integer, sa.String, sa.Uuid, sa.Date, sa.types.NullType)  # have one text, see `as_text`
 
 
@@ -86,7 +52,7 @@ class Layout:
         database: The database's name.
         dialect: ``"postgresql"``, ``"sqlite"`` …
         key: The key's columns, in the order of the index.
-        kinds: Theirs.
+        places: How its values are written.
         nullable: The columns that may be NULL.
         text: The ciphertext columns of text; on SQLite, what is text is told by each value.
     """
@@ -96,7 +62,7 @@ class Layout:
     database: str
     dialect: str
     key: tuple[str, ...]
-    kinds: tuple[Kind, ...]
+    places: Places
     nullable: frozenset[str]
     text: frozenset[str]
 
@@ -115,15 +81,19 @@ class Layout:
         column = self.table.c[name]
         if not self.on_postgres:
             return column.collate("BINARY")
-        if isinstance(column.type, postgresql.CITEXT):
-            return sa.cast(column, sa.Text).collate("C")
-        return column.collate("C") if isinstance(column.type, sa.String) and not isinstance(column.type, sa.Enum) else column
+        if not isinstance(column.type, sa.String) or isinstance(column.type, sa.Enum):
+            return self.raw(name)
+        # CITEXT ignores case whatever its collation, and CHAR is stripped of its blanks by a cast.
+        return (column if isinstance(column.type, sa.CHAR) else sa.cast(column, sa.Text)).collate("C")
 
     def given(self, *more: tuple[str, AnyType]) -> sa.TableValuedAlias:
-        """Return rows that are given as one array for each column, on PostgreSQL: the key's (see `arrays`), and those of ``more``."""
+        """Return rows, with a ``number``, that are given as an array per column on PostgreSQL: the key (see `arrays`), and ``more``."""
         columns = [(f"key_{number}", self.table.c[name].type) for number, name in enumerate(self.key)] + list(more)
-        arrays = [sa.bindparam(name, type_=postgresql.ARRAY(kind)) for name, kind in columns]
-        return sa.func.unnest(*arrays).table_valued(*[sa.column(name, kind) for name, kind in columns], name="given").render_derived()
+        # Behind a SELECT, the planner takes an array for a short one, and looks rows up by their key. It would rather read the whole
+        # table, for each batch again, where keys are as random as UUIDs.
+        arrays = [sa.select(sa.bindparam(name, type_=postgresql.ARRAY(kind))).scalar_subquery() for name, kind in columns]
+        given = [sa.column(name, kind) for name, kind in columns]
+        return sa.func.unnest(*arrays).table_valued(*given, with_ordinality="number", name="given").render_derived()
 
     def arrays(self, keys: Sequence[Sequence[object]]) -> dict[str, list[object]]:
         """Return what `given` takes for ``keys``."""
@@ -132,34 +102,6 @@ class Layout:
     def is_given(self, given: sa.FromClause) -> Element:
         """Return whether a row has the key of a row of `given`."""
         return sa.and_(*[self.table.c[name] == given.c[f"key_{number}"] for number, name in enumerate(self.key)])
-
-    def place(self, values: Iterable[object]) -> str:
-        """Return the place of the row with these values of the key."""
-        return _to_json([kind.encode(value) for kind, value in zip(self.kinds, map(plain, values), strict=True)])
-
-    def values(self, place: str) -> list[object]:
-        """Return the values of the key of which `place` made ``place``.
-
-        Raises:
-            ValueError: It is no place of this table.
-        """
-        try:
-            parsed = json.loads(place)
-            values = [kind.decode(value) for kind, value in zip(self.kinds, parsed, strict=True)]
-            if self.place(values) == place:
-                return values
-        except (ArithmeticError, TypeError, ValueError):
-            pass
-        message = f"{place[:200]!r} is no place of {self.name}"
-        raise ValueError(message)
-
-
-def plain(value: object) -> object:
-    """Return a value of a row, as bytes where a driver gives a view of them."""
-    return bytes(value) if isinstance(value, memoryview) else value
-
-
-_to_json = json.JSONEncoder(separators=(",", ":")).encode
 
 
 def reflect(
@@ -185,7 +127,7 @@ def reflect(
         if column not in found:
             message = f"{table} has no column {column!r}; it has {', '.join(found)}. Names are compared as they are, capitals included"
             raise ValueError(message)
-    types = {column: found[column]["type"] for column in found}
+    types = {column: _base(found[column]["type"]) for column in found}
     _check_texts(types, texts)
     dialect = connection.dialect.name
     key = _order_of_index(inspector, name, schema or None, key)
@@ -197,7 +139,7 @@ def reflect(
         database=_database(connection),
         dialect=dialect,
         key=tuple(key),
-        kinds=tuple(_kind(column, types[column], dialect) for column in key),
+        places=Places(name if default else table, [_kind(column, types[column], dialect) for column in key]),
         nullable=frozenset(column for column in found if found[column]["nullable"]),
         text=frozenset(column for column in columns if _holds_text(column, types[column], dialect)),
     )
@@ -205,9 +147,7 @@ def reflect(
 
 def _columns(inspector: Inspector, name: str, schema: str | None, table: str) -> dict[str, ReflectedColumn]:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", sa.exc.SAWarning)  # of types that SQLAlchemy does not know; we may not need them
-            return {column["name"]: column for column in inspector.get_columns(name, schema)}
+        return {column["name"]: column for column in inspector.get_columns(name, schema)}
     except NoSuchTableError:
         message = f"there is no table {table!r}. Names are compared as they are, capitals included; another schema is given as schema.table"
     raise ValueError(message)
@@ -229,6 +169,10 @@ def _order_of_index(inspector: Inspector, name: str, schema: str | None, key: Se
         f" name the columns of its primary key, or create a unique index over {', '.join(key)}"
     )
     raise ValueError(message)
+
+
+def _base(declared: AnyType) -> AnyType:
+    return declared.data_type if isinstance(declared, postgresql.DOMAIN) else declared
 
 
 def _kind(column: str, declared: AnyType, dialect: str) -> Kind:

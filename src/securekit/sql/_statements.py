@@ -15,9 +15,8 @@ from securekit.keyring._stored import RECORD_PREFIX_SIZE, TEXT_PREFIX_SIZE
 
 from ._layout import Element, Layout
 
-__all__ = ["MOST_KEPT", "WINDOW", "Statements"]
+__all__ = ["MOST_KEPT", "Statements"]
 
-WINDOW = 20_000  # rows that one statement walks over at most: where nothing is wanted for long, it ends all the same
 MOST_KEPT = 500  # key ids that a statement can leave out
 _PARAMETERS = 1000  # of one statement, where each value of a key is a parameter of its own
 _STREAMED = 1000  # groups that are fetched at once
@@ -47,27 +46,31 @@ class Statements:
             key = self._key[0] if len(self._key) == 1 else sa.tuple_(*self._key)
             self._read = self._lock = selected.where(key.in_(sa.bindparam("keys", expanding=True)))
 
-    def walk(self, connection: Connection, after: Sequence[object], limit: int, current: Iterable[str]) -> Sequence[sa.Row[Any]]:
-        """Return rows behind ``after`` in the order of the key: the key, the size of all ciphertexts, whether one is wanted, a number.
+    def walk(
+        self, connection: Connection, after: Sequence[object], *, window: int, limit: int, current: Iterable[str]
+    ) -> Iterable[sa.Row[Any]]:
+        """Look at ``window`` rows behind ``after`` in the order of the key; return ``limit`` that are wanted, or all on SQLite.
 
-        Rows where none is wanted, because there is none or all are under keys of ``current``, are left out, but for the one with the
-        number `WINDOW`: there the walk ended, and goes on behind it.
+        Of each it is the key, the size of all ciphertexts, whether one is wanted, and its number in the window. None is wanted where
+        there is none, or all are under keys of ``current``. The last row of the window is always returned: from there it goes on.
         """
         in_bytes, in_text = _prefixes(current)
-        values = {"bytes": in_bytes, "text": in_text, "either": [*in_bytes, *in_text], "limit": limit}
+        values = {"bytes": in_bytes, "text": in_text, "either": [*in_bytes, *in_text], "window": window, "limit": limit}
         values |= {f"after_{number}": value for number, value in enumerate(after)}
-        return connection.execute(self._walks[not after, not in_bytes], values).all()
+        rows = connection.execute(self._walks[not after, not in_bytes], values)
+        return rows.all() if self._layout.on_postgres else rows
 
-    def rows(self, connection: Connection, keys: Sequence[Sequence[object]], *, lock: bool) -> Iterator[Sequence[Any]]:
-        """Yield the rows with these keys: the key, and the columns to read. With ``lock``, rows that others have locked are left out."""
+    def rows(self, connection: Connection, keys: Sequence[Sequence[object]], *, lock: bool) -> list[Sequence[Any]]:
+        """Return the rows with these keys: the key, and the columns to read. With ``lock``, rows that others have locked are left out."""
         statement = self._lock if lock else self._read
         if self._layout.on_postgres:
-            yield from connection.execute(statement, self._layout.arrays(keys))
-            return
+            return list(connection.execute(statement, self._layout.arrays(keys)).all())
         step = _PARAMETERS // len(self._key)
+        rows: list[Sequence[Any]] = []
         for start in range(0, len(keys), step):
-            some = keys[start : start + step]
-            yield from connection.execute(statement, {"keys": [key[0] if len(key) == 1 else tuple(key) for key in some]})
+            some = [key[0] if len(key) == 1 else tuple(key) for key in keys[start : start + step]]
+            rows += connection.execute(statement, {"keys": some}).all()
+        return rows
 
     def without_key(self, connection: Connection) -> bool:
         """Whether there is a row that its key cannot find, because a part of it is NULL."""
@@ -90,17 +93,21 @@ class Statements:
 
     def _walk(self, *, first: bool, all_: bool) -> sa.Select[Any]:
         """Return the statement of `walk`: from the beginning if ``first``, with all ciphertexts wanted if ``all_``."""
+        window = sa.bindparam("window", type_=sa.Integer)
         wanted = sa.or_(*[self._wanted(column, all_=all_) for column in self._columns])
         size = sum((sa.func.coalesce(self._size(column), 0) for column in self._columns), start=_literal(0))
         number = sa.func.row_number().over(order_by=self._key).label("number")
         inner = sa.select(*[self._layout.raw(name).label(f"key_{i}") for i, name in enumerate(self._layout.key)])
-        inner = inner.add_columns(size.label("size"), wanted.label("wanted"), number).order_by(*self._key).limit(_literal(WINDOW))
+        inner = inner.add_columns(size.label("size"), wanted.label("wanted"), number).order_by(*self._key).limit(window)
         if not first:
             after = [sa.bindparam(f"after_{i}", type_=column.type) for i, column in enumerate(self._key)]
             inner = inner.where(sa.tuple_(*self._key) > sa.tuple_(*after) if len(after) > 1 else self._key[0] > after[0])
+        if not self._layout.on_postgres:
+            return inner  # which is in this process: rows are made when they are asked for
         rows = inner.subquery("walked")
-        found = sa.or_(rows.c.wanted, rows.c.number == _literal(WINDOW))
-        return sa.select(*rows.c).where(found).order_by(rows.c.number).limit(sa.bindparam("limit", type_=sa.Integer))
+        found = sa.or_(rows.c.wanted, rows.c.number == window)
+        in_order = [rows.c[f"key_{i}"] for i in range(len(self._key))]  # as they come: nothing is sorted, see the plan in the tests
+        return sa.select(*rows.c).where(found).order_by(*in_order).limit(sa.bindparam("limit", type_=sa.Integer))
 
     def _wanted(self, column: str, *, all_: bool) -> Element:
         there = self._layout.table.c[column].is_not(None)

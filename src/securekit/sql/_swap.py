@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from itertools import accumulate, compress
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -38,48 +39,30 @@ class Swap:
 
     def __call__(self, connection: Connection, changes: Sequence[Change]) -> list[bool]:
         """Make the changes; return whether each was made."""
-        done = self._many(connection, changes) if self._layout.on_postgres else self._one_by_one(connection, changes)
-        return [(change.place, change.column) in done for change in changes]
+        done: set[Change] = set()
+        if self._layout.on_postgres:
+            for columns, rows in _alike(changes).items():
+                for number, *swapped in connection.execute(self._statement(columns), self._parameters(rows)).all():
+                    done.update(compress(rows[number - 1], swapped))
+        else:
+            done.update(change for change in changes if connection.execute(self._statement((change.column,)), self._one(change)).rowcount)
+        return [change in done for change in changes]
 
-    def _one_by_one(self, connection: Connection, changes: Sequence[Change]) -> set[tuple[str, str]]:
-        done = set()
-        for change in changes:
-            values = {f"key_{number}": value for number, value in enumerate(self._layout.values(change.place))}
-            swapped = connection.execute(self._statement((change.column,)), values | {"old": change.old, "new": change.new})
-            if swapped.rowcount:
-                done.add((change.place, change.column))
-        return done
+    def _one(self, change: Change) -> dict[str, object]:
+        key = {f"key_{number}": value for number, value in enumerate(self._layout.places.values(change.place))}
+        return key | {"old": change.old, "new": change.new}
 
-    def _many(self, connection: Connection, changes: Sequence[Change]) -> set[tuple[str, str]]:
-        rows: dict[str, dict[str, Change]] = defaultdict(dict)
-        for change in changes:
-            rows[change.place][change.column] = change
-        alike: dict[tuple[str, ...], dict[str, dict[str, Change]]] = defaultdict(dict)
-        for place, by_column in rows.items():
-            alike[tuple(sorted(by_column))][place] = by_column
-        done = set()
-        for columns, some in alike.items():
-            for row in connection.execute(self._statement(columns), self._parameters(columns, some)):
-                place = self._layout.place(row[: len(self._layout.key)])
-                done |= {(place, column) for column, swapped in zip(columns, row[len(self._layout.key) :], strict=True) if swapped}
-        return done
-
-    def _parameters(self, columns: Sequence[str], rows: Mapping[str, Mapping[str, Change]]) -> dict[str, Any]:
+    def _parameters(self, rows: Sequence[Sequence[Change]]) -> dict[str, object]:
+        values: dict[str, Any] = self._layout.arrays([self._layout.places.values(row[0].place) for row in rows])
         pieces: list[bytes] = []
-        end = 1  # SQL counts from one
-        values: dict[str, Any] = self._layout.arrays([self._layout.values(place) for place in rows])
-        for number, column in enumerate(columns):
-            for which in ("old", "new"):
-                starts, sizes = [], []
-                for by_column in rows.values():
-                    ciphertext = getattr(by_column[column], which)
-                    piece = ciphertext.encode() if isinstance(ciphertext, str) else ciphertext
-                    pieces.append(piece)
-                    starts.append(end)
-                    sizes.append(len(piece))
-                    end += len(piece)
-                values[f"{which}_at_{number}"] = starts
-                values[f"{which}_size_{number}"] = sizes
+        for number, of_column in enumerate(zip(*rows, strict=True)):
+            for which, some in ("old", [change.old for change in of_column]), ("new", [change.new for change in of_column]):
+                cut = [piece.encode() if isinstance(piece, str) else piece for piece in some]
+                values[f"{which}_size_{number}"] = [len(piece) for piece in cut]
+                pieces += cut
+        ends = list(accumulate(map(len, pieces), initial=1))  # SQL counts from one
+        for number in range(2 * len(rows[0])):
+            values[f"{('old', 'new')[number % 2]}_at_{number // 2}"] = ends[number * len(rows) : (number + 1) * len(rows)]
         return values | {"all": b"".join(pieces)}
 
     def _on_postgres(self, columns: tuple[str, ...]) -> sa.Update:
@@ -98,11 +81,25 @@ class Swap:
             column: sa.case((still[number], cut("new", number)), else_=table.c[column]) if len(columns) > 1 else cut("new", number)
             for number, column in enumerate(columns)
         }
-        key = [self._layout.raw(name) for name in self._layout.key]
-        return sa.update(table).values(new).where(self._layout.is_given(given), sa.or_(*still)).returning(*key, *changed)
+        return sa.update(table).values(new).where(self._layout.is_given(given), sa.or_(*still)).returning(given.c.number, *changed)
 
     def _elsewhere(self, columns: tuple[str, ...]) -> sa.Update:
         (column,) = columns
         table = self._layout.table
         key = [table.c[name] == sa.bindparam(f"key_{number}") for number, name in enumerate(self._layout.key)]
         return sa.update(table).values({column: sa.bindparam("new")}).where(*key, self._layout.exact(column) == sa.bindparam("old"))
+
+
+def _alike(changes: Iterable[Change]) -> dict[tuple[str, ...], list[list[Change]]]:
+    """Return the changes of each row, by the columns that change in it."""
+    rows: dict[str, list[Change]] = {}
+    for change in changes:
+        rows.setdefault(change.place, []).append(change)
+    alike: dict[tuple[str, ...], list[list[Change]]] = {}
+    for row in rows.values():
+        row.sort(key=_column)
+        alike.setdefault(tuple([change.column for change in row]), []).append(row)
+    return alike
+
+
+_column = attrgetter("column")

@@ -109,8 +109,11 @@ class ContextOf:
         self.names: frozenset[str] | None = None
         if isinstance(template, Mapping):
             encode_context(template)  # its bounds, and that all of it is text
-            self._parts = {key: _parts(value) for key, value in template.items()}
-            self.names = frozenset(part for parts in self._parts.values() for part in parts[1::2])
+            parts = {key: _parts(value) for key, value in template.items()}
+            self.names = frozenset(name for some in parts.values() for name in some[1::2])
+            self._fixed = {key: some[0] for key, some in parts.items() if len(some) == 1}
+            self._alone = {key: some[1] for key, some in parts.items() if len(some) == 3 and not some[0] and not some[2]}  # noqa: PLR2004
+            self._mixed = {key: some for key, some in parts.items() if key not in self._fixed and key not in self._alone}
         elif callable(template):
             self._function = template
         else:
@@ -125,7 +128,12 @@ class ContextOf:
         """
         if self._function is not None:
             return _ask("context", self._function, row, encode_context)
-        return {key: _filled(key, parts, row) for key, parts in self._parts.items()}
+        context = self._fixed.copy()
+        for key, name in self._alone.items():  # the common case, once for each ciphertext
+            context[key] = _bounded(key, as_text(name, row[name]))
+        for key, parts in self._mixed.items():
+            context[key] = _bounded(key, "".join(as_text(part, row[part]) if number % 2 else part for number, part in enumerate(parts)))
+        return context
 
 
 def _parts(template: str) -> list[str]:
@@ -147,9 +155,8 @@ def _parts(template: str) -> list[str]:
     return parts
 
 
-def _filled(key: str, parts: list[str], row: Row) -> str:
-    text = "".join(as_text(part, row[part]) if number % 2 else part for number, part in enumerate(parts))
-    if len(text.encode()) > MAX_VALUE_SIZE:
+def _bounded(key: str, text: str) -> str:
+    if 4 * len(text) > MAX_VALUE_SIZE and len(text.encode()) > MAX_VALUE_SIZE:  # 4 bytes of UTF-8 at most for a character
         message = f"the context's {key} is longer than {MAX_VALUE_SIZE} bytes"
         raise ValueError(message)
     return text

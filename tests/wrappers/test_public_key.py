@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 import warnings
+from functools import cache
 from typing import Any
 
 import pytest
@@ -34,6 +35,7 @@ SMALL_ORDER = [  # RFC 7748, section 6.1, and https://cr.yp.to/ecdh.html#validat
 ]
 
 
+@cache
 def full(kind: str) -> CertificateWrapper | PostQuantumWrapper:
     """Return a wrapper that wraps and unwraps."""
     if kind == "pq":

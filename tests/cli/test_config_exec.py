@@ -152,30 +152,29 @@ def test_names_that_collide(desk: Desk) -> None:
     desk.refused("a__b and a.b would both be the variable A__B: rename one of them", "exec", file, "--identity", "host.key", "--", "true")
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        *(
-            "PATH",
-            "LD_PRELOAD",
-            "DYLD_INSERT_LIBRARIES",
-            "PYTHONPATH",
-            "PERL5OPT",
-            "RUBYOPT",
-            "NODE_OPTIONS",
-            "NODE_PATH",
-            "GIT_SSH_COMMAND",
-        ),
-        *("BASH_ENV", "ENV", "IFS", "PS4", "PROMPT_COMMAND", "SHELLOPTS", "HOME", "JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS", "OPENSSL_CONF"),
-        *("GLIBC_TUNABLES", "GCONV_PATH", "EDITOR", "PAGER", "SECUREKIT_TRUST", "PHPRC", "'1x'"),
-    ],
+DANGEROUS = (
+    *("PATH", "LD_PRELOAD", "DYLD_INSERT_LIBRARIES", "PYTHONPATH", "PERL5OPT", "RUBYOPT", "NODE_OPTIONS", "NODE_PATH", "GIT_SSH_COMMAND"),
+    *("BASH_ENV", "ENV", "IFS", "PS4", "PROMPT_COMMAND", "SHELLOPTS", "HOME", "JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS", "OPENSSL_CONF"),
+    *("GLIBC_TUNABLES", "GCONV_PATH", "EDITOR", "PAGER", "SECUREKIT_TRUST", "PHPRC", "'1x'"),
 )
+
+
+@pytest.mark.parametrize("name", DANGEROUS)
 def test_dangerous_names(name: str, desk: Desk) -> None:
-    """Whoever writes a document does not run code of their own in the command; a prefix makes any name harmless."""
+    """Whoever writes a document does not run code of their own in the command."""
     file = desk.short(f"{name}: fake-1\n", "*")
 
     desk.refused("which changes how programs run, or is none: use --prefix", "exec", file, "--identity", "host.key", "--", "true")
-    assert run(desk, file, "--prefix", "APP_", "--", "true")[0] == 0
+
+
+def test_a_prefix_makes_every_dangerous_name_harmless(desk: Desk) -> None:
+    """With --prefix each of them is a variable as any other."""
+    file = desk.short("".join(f"{name}: fake-1\n" for name in DANGEROUS), "*")
+
+    code, out, err = run(desk, file, "--prefix", "APP_", "--", "env")
+
+    assert (code, err) == (0, "")
+    assert {f"APP_{name.upper()}=fake-1" for name in (*DANGEROUS[:-1], "1x")} <= set(out.splitlines())
 
 
 def test_a_prefix_makes_no_dangerous_name(desk: Desk) -> None:

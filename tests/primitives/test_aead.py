@@ -505,7 +505,7 @@ def _nonces_of_children(cipher: KcXaes256Gcm, children: int, messages: int) -> l
     return found
 
 
-@pytest.mark.parametrize("number", [200, pytest.param(1000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("number", [50, pytest.param(1000, marks=pytest.mark.slow)])
 def test_a_thousand_forks_share_no_head(number: int, count: Count) -> None:
     """Children of one parent, whose head is warm, each draw a head of their own, and the parent keeps its own."""
     cipher = KcXaes256Gcm(os.urandom(32))

@@ -4,17 +4,18 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-__all__ = ["cost", "processor_seconds"]
+__all__ = ["cost", "processor_seconds", "untraced"]
 
 
 def cost(call: Callable[[], object]) -> tuple[float, int]:
     """Return the seconds that a call takes, and the peak of bytes of another one."""
-    with _untraced():
+    with untraced():
         taken = processor_seconds(call)
         tracemalloc.start()
         try:
@@ -27,7 +28,7 @@ def cost(call: Callable[[], object]) -> tuple[float, int]:
 def processor_seconds(call: Callable[[], object], *, times: int = 3) -> float:
     """Return the seconds that a call takes, the least of several times."""
     taken = []
-    with _untraced():
+    with untraced():
         for _ in range(times):
             begin = time.process_time()
             call()
@@ -36,11 +37,13 @@ def processor_seconds(call: Callable[[], object], *, times: int = 3) -> float:
 
 
 @contextmanager
-def _untraced() -> Iterator[None]:
+def untraced() -> Iterator[None]:
     """Measure no coverage in the block: what that adds is not the call's."""
-    tracer = sys.gettrace()
+    tracer, tracer_of_threads = sys.gettrace(), threading.gettrace()
     sys.settrace(None)
+    threading.settrace(None)  # type: ignore[arg-type] # which it takes as well
     try:
         yield
     finally:
         sys.settrace(tracer)
+        threading.settrace(tracer_of_threads)  # type: ignore[arg-type]

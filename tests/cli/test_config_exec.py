@@ -134,6 +134,7 @@ def test_whom_to_believe_is_said_by_the_host(desk: Desk) -> None:
     assert (done.code, done.err) == (0, "")
 
 
+@pytest.mark.measured
 def test_types_are_texts(desk: Desk) -> None:
     """True and false, dates in ISO 8601, nothing as the empty text, bytes as they are."""
     file = desk.short("a: fake\n", "*")
@@ -185,6 +186,7 @@ def test_a_prefix_makes_no_dangerous_name(desk: Desk) -> None:
     desk.refused("use --prefix", "exec", file, "--prefix", "a b", "--identity", "host.key", "--", "true")
 
 
+@pytest.mark.measured
 def test_zero_bytes(desk: Desk) -> None:
     """No variable can hold one; a file can."""
     file = desk.short("a: fake\n", "*")
@@ -211,6 +213,7 @@ def test_another_environment(desk: Desk) -> None:
 # ------------------------------------------------------------------------------------------------ the process
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("files", [[], ["--files"]], ids=["environment", "files"])
 def test_the_exit_code_is_passed_on(files: list[str], desk: Desk) -> None:
     """The command's own; 127 if it is not there, 126 if it cannot be run, as shells have it."""
@@ -284,6 +287,7 @@ def test_files_are_private_and_in_memory(desk: Desk) -> None:
     assert not folder.exists()
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGUSR1])
 def test_signals_are_forwarded(number: signal.Signals, desk: Desk) -> None:
     """To the command, whose exit code counts; and the files are wiped."""
@@ -323,6 +327,7 @@ def test_a_signal_at_any_moment_leaves_no_secret(desk: Desk) -> None:
     assert left_over(desk) == set()
 
 
+@pytest.mark.measured
 def test_a_killed_run_is_cleaned_up_by_the_next(desk: Desk) -> None:
     """After SIGKILL the files stay, which nothing can prevent; whoever runs next as this user wipes them, once nobody uses them."""
     file = desk.encrypted()

@@ -187,6 +187,7 @@ def test_random_bytes_are_refused_with_our_own_errors(data: bytes) -> None:
     assert refused(data) >= 5
 
 
+@pytest.mark.repetitive
 @pytest.mark.parametrize("tried", [1500, pytest.param(100_000, marks=[pytest.mark.slow, pytest.mark.timeout(1200)])])
 def test_mutated_messages_raise_our_own_errors(tried: int, count: Count) -> None:
     """Bytes replaced, cut out, doubled and put in: only our own errors, in 100 ms and 64 MiB."""

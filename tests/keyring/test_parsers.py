@@ -64,6 +64,7 @@ def mutated(draw: st.DrawFn, original: bytes) -> bytes:
 inputs = st.binary(max_size=300) | st.sampled_from([RECORD, to_text(RECORD).encode(), DOCUMENT]).flatmap(mutated)
 
 
+@pytest.mark.repetitive
 @pytest.mark.parametrize("parser", PARSERS)
 def test_any_input_is_one_of_our_errors(parser: str, count: Count) -> None:
     """Random bytes, and valid ones that were changed in several places, raise what the documentation names and nothing else."""

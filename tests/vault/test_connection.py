@@ -706,6 +706,7 @@ def test_the_environment_changes_nothing(bao: OpenBao, wrapped: WrappedKey, monk
     assert opens(VaultConnection(bao.address, token=bao.root_token), wrapped)
 
 
+@pytest.mark.measured
 def test_without_the_extra(tmp_path: Path) -> None:
     """Where hvac is not installed, the error names the extra."""
     code = (

@@ -176,6 +176,7 @@ def test_nothing_at_all_is_refused() -> None:
         CertificateWrapper.from_files()
 
 
+@pytest.mark.repetitive
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_bit_flip_is_refused(kind: str, count: Count) -> None:
     """No changed ciphertext unwraps: always the one error, with nothing attached."""

@@ -140,6 +140,7 @@ def documents(draw: st.DrawFn) -> str:
     return draw(st.sampled_from(["\n", "\r\n"])).join([*lines, *draw(st.sampled_from([[], [""], ["# end"], ["", "", ""]]))])
 
 
+@pytest.mark.repetitive
 @settings(max_examples=500)
 @given(text=documents(), value=TEXTS | st.none(), data=st.data())
 def test_edits_of_any_document_read_back(text: str, value: str | None, data: st.DataObject) -> None:
@@ -262,6 +263,7 @@ def test_any_text_costs_little(text: str, count: Count) -> None:
     count("costly .env texts", 1)
 
 
+@pytest.mark.repetitive
 @settings(max_examples=500)
 @given(st.text(max_size=60) | st.text(alphabet="AB='\"\\# \n\r\t$", max_size=40) | mutated(EXAMPLE) | mutated(PRODUCTION))
 def test_any_text_is_read_or_refused(text: str) -> None:

@@ -308,6 +308,7 @@ def test_any_text_costs_little(text: str, count: Count) -> None:
     count("costly INI texts", 1)
 
 
+@pytest.mark.repetitive
 @settings(max_examples=500)
 @given(
     (st.text(max_size=60) | st.text(alphabet="ab=:[]#; \n\r\t\x0b\x1f\x85", max_size=40)).map(lambda text: "[a]\n" + text)

@@ -724,6 +724,7 @@ def edit_at_random(source: YamlSource, pick: random.Random) -> None:
         source.insert((*path[: pick.randint(0, len(path))], "new", 0), TOKEN)
 
 
+@pytest.mark.repetitive
 def test_mutated_production_raises_only_our_error(count: Count) -> None:
     """A production file with characters changed, put in or left out is read as PyYAML reads it, or refused with our own error."""
     text = YamlSource(PRODUCTION).with_metadata(BLOCK)

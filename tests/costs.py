@@ -41,9 +41,9 @@ def untraced() -> Iterator[None]:
     """Measure no coverage in the block: what that adds is not the call's."""
     tracer, tracer_of_threads = sys.gettrace(), threading.gettrace()
     sys.settrace(None)
-    threading.settrace(None)  # type: ignore[arg-type] # which it takes as well
+    threading.settrace(None)
     try:
         yield
     finally:
         sys.settrace(tracer)
-        threading.settrace(tracer_of_threads)  # type: ignore[arg-type]
+        threading.settrace(tracer_of_threads)

@@ -17,6 +17,7 @@ import pytest
 
 from securekit import FileKeyStore, LocalWrapper
 from tests.cli.conftest import Console
+from tests.cli.test_interface import INTERRUPTIBLE
 
 RING = "eu/acme/invoices"
 
@@ -158,7 +159,7 @@ def test_an_interrupted_rewrap_goes_on(console: Console) -> None:
     with (
         store._storage.lock(paths[10]),  # so that the run is in the middle, however slow we are
         subprocess.Popen(
-            [sys.executable, "-m", "securekit", *command], cwd=console.folder, env={**os.environ, **console.env}, stderr=subprocess.PIPE
+            [sys.executable, "-c", INTERRUPTIBLE, *command], cwd=console.folder, env={**os.environ, **console.env}, stderr=subprocess.PIPE
         ) as process,
     ):
         while reached.read_bytes() == before:

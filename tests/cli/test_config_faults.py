@@ -133,6 +133,7 @@ class Case:
             assert list(self.desk.memory.iterdir()) == []
 
 
+@pytest.mark.repetitive
 @pytest.mark.parametrize("verb", _quick("set"))
 def test_a_command_killed_at_any_system_call(verb: str, desk: Desk, count: Count) -> None:
     """SIGKILL at every call that changes something: the old document or the new one, a rerun works, and nothing is left over."""
@@ -155,6 +156,7 @@ def test_a_command_killed_at_any_system_call(verb: str, desk: Desk, count: Count
     count(f"system calls killed at: config {verb}", killed)
 
 
+@pytest.mark.repetitive
 @pytest.mark.parametrize("verb", _quick("set"))
 def test_a_disk_that_fails_at_any_call(verb: str, desk: Desk, count: Count) -> None:
     """No space, a broken or read-only disk, at every call and from then on: an error line, the old document, and a retry works."""

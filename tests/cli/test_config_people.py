@@ -274,6 +274,7 @@ def test_a_password_is_asked_for_once(desk: Desk) -> None:
     assert terminal.plain.lower().count("password") == 1
 
 
+@pytest.mark.repetitive
 def test_an_interrupted_rotation_of_a_tree_goes_on(desk: Desk, count: Count) -> None:
     """Killed at every tenth rename or link, a run is resumed: each document is old or rotated once, and no journal stays."""
     killed = 0

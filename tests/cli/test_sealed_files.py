@@ -376,6 +376,7 @@ def test_a_killed_run_leaves_nothing(typed: list[str], host: Console) -> None:
 CALLS = ["write", "fsync", "flock", "link,linkat", "rename,renameat,renameat2"]
 
 
+@pytest.mark.repetitive
 @pytest.mark.parametrize("verb", ["encrypt", pytest.param("decrypt", marks=pytest.mark.slow)])
 def test_a_run_killed_at_any_system_call_is_complete_or_nothing(verb: str, host: Console, count: Count) -> None:
     """SIGKILL at every call that writes: the result is there as a whole or not at all, and the next run leaves nothing else."""

@@ -162,6 +162,7 @@ def _calls_on(root: Path, log: Path) -> dict[str, list[int]]:
     return found
 
 
+@pytest.mark.repetitive
 def test_a_writer_killed_at_any_system_call_loses_nothing(tmp_path: Path, count: Callable[[str, int], None]) -> None:
     """SIGKILL at every state-changing system call of a rotation: every key stays, a rerun completes, no file is left over."""
     root = tmp_path / "keys"

@@ -139,6 +139,7 @@ def test_the_certificate_alone_wraps_and_the_key_alone_unwraps(kind: str) -> Non
         private.wrap(KEY, BINDING)
 
 
+@pytest.mark.repetitive
 @pytest.mark.parametrize("kind", KINDS)
 @settings(max_examples=15)
 @given(key=st.binary(min_size=32, max_size=32), parts=st.lists(st.text(max_size=20) | st.binary(max_size=20), max_size=4))

@@ -161,10 +161,10 @@ def test_parameters_out_of_bounds_cost_nothing(memory: int, passes: int, lanes: 
     hostile = _with(good, good.ciphertext[:16] + struct.pack(">IBB", memory, passes, lanes) + good.ciphertext[22:])
 
     tracemalloc.start()
-    begin = time.perf_counter()
+    begin = time.process_time()
     with pytest.raises(FormatError, match=f"out of bounds: {memory} KiB, {passes} passes, {lanes} lanes"):
         wrapper.unwrap(hostile, BINDING)
-    elapsed, peak = time.perf_counter() - begin, tracemalloc.get_traced_memory()[1]
+    elapsed, peak = time.process_time() - begin, tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
 
     assert elapsed < 0.05

@@ -130,6 +130,8 @@ def test_a_flip_in_the_size_of_the_slots_is_found_out(exponent: int, count: Coun
     payload = payload_of(b"secret")
     for bit, changed in flips(first + first + payload, range(8 * 31, 8 * 32)):
         assert read(changed, ENVELOPE) == b"secret", bit
+        with ENVELOPE.open_reader(Pipe(changed), context=CONTEXT) as reader:  # type: ignore[arg-type]
+            assert reader.read() == b"secret", bit
         count("bit flips in one header of two, with the data intact", 1)
 
 

@@ -1,22 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every test shares: Hypothesis' profile, slow tests only when asked for, counts for the summary, no skips in CI."""
+"""What every test shares: Hypothesis' profile, slow tests only when asked for, what is measured, counts for the summary, no skips in CI."""
 
 from __future__ import annotations
 
 import os
 from collections import Counter
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from typing import TYPE_CHECKING, Protocol
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.costs import untraced
+
 if TYPE_CHECKING:
     from sqlalchemy import URL, Engine
 
     from tests.openbao import OpenBao
+
+# With it in their environment, coverage measures the processes that tests start, which takes each of them 0.2 s and more.
+_MEASURING = "COVERAGE_PROCESS_CONFIG"
+_measuring = os.environ.pop(_MEASURING, None)
 
 _left_out = pytest.StashKey[int]()
 _counts = pytest.StashKey[Counter[str]]()
@@ -95,6 +101,22 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    with _processes_measured() if item.get_closest_marker("measured") else nullcontext():
+        return (yield)
+
+
+@contextmanager
+def _processes_measured() -> Iterator[None]:
+    if _measuring is not None:
+        os.environ[_MEASURING] = _measuring
+    try:
+        yield
+    finally:
+        os.environ.pop(_MEASURING, None)
+
+
+@pytest.hookimpl(wrapper=True)
 def pytest_runtest_setup(item: pytest.Item) -> Generator[None, None, None]:
     with _skipped_without_programs():
         yield
@@ -102,7 +124,7 @@ def pytest_runtest_setup(item: pytest.Item) -> Generator[None, None, None]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
-    with _skipped_without_programs():
+    with _skipped_without_programs(), untraced() if item.get_closest_marker("repetitive") else nullcontext():
         yield
 
 

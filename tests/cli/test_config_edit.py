@@ -230,6 +230,7 @@ def test_what_editing_takes(desk: Desk) -> None:
 # ------------------------------------------------------------------------------------------------ on a terminal
 
 
+@pytest.mark.measured
 def test_a_mistake_is_corrected_in_the_same_text(desk: Desk) -> None:
     """After an error one may edit again, and loses nothing; what was confirmed is not asked again."""
     file = desk.short("a: fake-1\nb: 1\n", "a")
@@ -249,6 +250,7 @@ def test_a_mistake_is_corrected_in_the_same_text(desk: Desk) -> None:
     assert list(desk.memory.iterdir()) == []
 
 
+@pytest.mark.measured
 def test_a_mistake_is_given_up(desk: Desk) -> None:
     """No means that nothing is written, and nothing is left."""
     file = desk.short("a: fake-1\nb: 1\n", "a")
@@ -266,6 +268,7 @@ def test_a_mistake_is_given_up(desk: Desk) -> None:
 # ------------------------------------------------------------------------------------------------ signals
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT])
 def test_a_signal_wipes_what_the_editor_has(number: signal.Signals, desk: Desk) -> None:
     """While the editor runs: its file and its copies are gone, the document is as it was, and the exit code says why."""

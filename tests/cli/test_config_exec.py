@@ -134,6 +134,7 @@ def test_whom_to_believe_is_said_by_the_host(desk: Desk) -> None:
     assert (done.code, done.err) == (0, "")
 
 
+@pytest.mark.measured
 def test_types_are_texts(desk: Desk) -> None:
     """True and false, dates in ISO 8601, nothing as the empty text, bytes as they are."""
     file = desk.short("a: fake\n", "*")
@@ -152,30 +153,29 @@ def test_names_that_collide(desk: Desk) -> None:
     desk.refused("a__b and a.b would both be the variable A__B: rename one of them", "exec", file, "--identity", "host.key", "--", "true")
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        *(
-            "PATH",
-            "LD_PRELOAD",
-            "DYLD_INSERT_LIBRARIES",
-            "PYTHONPATH",
-            "PERL5OPT",
-            "RUBYOPT",
-            "NODE_OPTIONS",
-            "NODE_PATH",
-            "GIT_SSH_COMMAND",
-        ),
-        *("BASH_ENV", "ENV", "IFS", "PS4", "PROMPT_COMMAND", "SHELLOPTS", "HOME", "JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS", "OPENSSL_CONF"),
-        *("GLIBC_TUNABLES", "GCONV_PATH", "EDITOR", "PAGER", "SECUREKIT_TRUST", "PHPRC", "'1x'"),
-    ],
+DANGEROUS = (
+    *("PATH", "LD_PRELOAD", "DYLD_INSERT_LIBRARIES", "PYTHONPATH", "PERL5OPT", "RUBYOPT", "NODE_OPTIONS", "NODE_PATH", "GIT_SSH_COMMAND"),
+    *("BASH_ENV", "ENV", "IFS", "PS4", "PROMPT_COMMAND", "SHELLOPTS", "HOME", "JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS", "OPENSSL_CONF"),
+    *("GLIBC_TUNABLES", "GCONV_PATH", "EDITOR", "PAGER", "SECUREKIT_TRUST", "PHPRC", "'1x'"),
 )
+
+
+@pytest.mark.parametrize("name", DANGEROUS)
 def test_dangerous_names(name: str, desk: Desk) -> None:
-    """Whoever writes a document does not run code of their own in the command; a prefix makes any name harmless."""
+    """Whoever writes a document does not run code of their own in the command."""
     file = desk.short(f"{name}: fake-1\n", "*")
 
     desk.refused("which changes how programs run, or is none: use --prefix", "exec", file, "--identity", "host.key", "--", "true")
-    assert run(desk, file, "--prefix", "APP_", "--", "true")[0] == 0
+
+
+def test_a_prefix_makes_every_dangerous_name_harmless(desk: Desk) -> None:
+    """With --prefix each of them is a variable as any other."""
+    file = desk.short("".join(f"{name}: fake-1\n" for name in DANGEROUS), "*")
+
+    code, out, err = run(desk, file, "--prefix", "APP_", "--", "env")
+
+    assert (code, err) == (0, "")
+    assert {f"APP_{name.upper()}=fake-1" for name in (*DANGEROUS[:-1], "1x")} <= set(out.splitlines())
 
 
 def test_a_prefix_makes_no_dangerous_name(desk: Desk) -> None:
@@ -186,6 +186,7 @@ def test_a_prefix_makes_no_dangerous_name(desk: Desk) -> None:
     desk.refused("use --prefix", "exec", file, "--prefix", "a b", "--identity", "host.key", "--", "true")
 
 
+@pytest.mark.measured
 def test_zero_bytes(desk: Desk) -> None:
     """No variable can hold one; a file can."""
     file = desk.short("a: fake\n", "*")
@@ -212,6 +213,7 @@ def test_another_environment(desk: Desk) -> None:
 # ------------------------------------------------------------------------------------------------ the process
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("files", [[], ["--files"]], ids=["environment", "files"])
 def test_the_exit_code_is_passed_on(files: list[str], desk: Desk) -> None:
     """The command's own; 127 if it is not there, 126 if it cannot be run, as shells have it."""
@@ -285,6 +287,7 @@ def test_files_are_private_and_in_memory(desk: Desk) -> None:
     assert not folder.exists()
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGUSR1])
 def test_signals_are_forwarded(number: signal.Signals, desk: Desk) -> None:
     """To the command, whose exit code counts; and the files are wiped."""
@@ -324,6 +327,7 @@ def test_a_signal_at_any_moment_leaves_no_secret(desk: Desk) -> None:
     assert left_over(desk) == set()
 
 
+@pytest.mark.measured
 def test_a_killed_run_is_cleaned_up_by_the_next(desk: Desk) -> None:
     """After SIGKILL the files stay, which nothing can prevent; whoever runs next as this user wipes them, once nobody uses them."""
     file = desk.encrypted()

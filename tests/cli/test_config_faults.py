@@ -69,7 +69,8 @@ class Case:
     def run(self, inject: str = "") -> subprocess.CompletedProcess[str]:
         """Run the command in a traced process."""
         faults = ["-e", f"inject={inject}"] if inject else []
-        tracer = ["strace", "-f", "-qq", "-o", "/dev/null" if inject else str(self.log), *faults, "-e", f"trace={CALLS}"]
+        faster = [] if "signal" in inject else ["--seccomp-bpf"]  # with which strace sends no signals
+        tracer = ["strace", "-f", *faster, "-qq", "-o", "/dev/null" if inject else str(self.log), *faults, "-e", f"trace={CALLS}"]
         program = [sys.executable, "-B", config_fault_work.__file__, self.spare, self.file, *COMMANDS[self.verb]]
         environment = {**os.environ, **self.desk.console.env}
         return subprocess.run(
@@ -132,6 +133,7 @@ class Case:
             assert list(self.desk.memory.iterdir()) == []
 
 
+@pytest.mark.repetitive
 @pytest.mark.parametrize("verb", _quick("set"))
 def test_a_command_killed_at_any_system_call(verb: str, desk: Desk, count: Count) -> None:
     """SIGKILL at every call that changes something: the old document or the new one, a rerun works, and nothing is left over."""
@@ -154,6 +156,7 @@ def test_a_command_killed_at_any_system_call(verb: str, desk: Desk, count: Count
     count(f"system calls killed at: config {verb}", killed)
 
 
+@pytest.mark.repetitive
 @pytest.mark.parametrize("verb", _quick("set"))
 def test_a_disk_that_fails_at_any_call(verb: str, desk: Desk, count: Count) -> None:
     """No space, a broken or read-only disk, at every call and from then on: an error line, the old document, and a retry works."""

@@ -68,6 +68,7 @@ def test_a_run_over_many_documents_names_each_failure_once(desk: Console) -> Non
     assert done.err.startswith("securekit: error: app.yaml was last changed by somebody")
 
 
+@pytest.mark.measured
 def test_a_narrow_terminal_shows_whole_fingerprints(desk: Console) -> None:
     """What has to be compared sign by sign is folded into lines, and never cut."""
     desk.ok(*ENCRYPT)
@@ -81,6 +82,7 @@ def test_a_narrow_terminal_shows_whole_fingerprints(desk: Console) -> None:
     assert "".join(cell[3].strip() for cell in cells) == recipient["fingerprint"]
 
 
+@pytest.mark.measured
 def test_an_edit_that_is_given_up_is_told_once(desk: Console) -> None:
     """Who does not want to edit again has read the error already, and nothing is written."""
     desk.ok(*ENCRYPT)

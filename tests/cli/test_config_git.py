@@ -242,6 +242,7 @@ def test_an_added_recipient_without_other_changes_takes_no_reader(desk: Desk, re
     assert desk.value(file, "db.password", "host2.key") == "fake-Pa55: not # real"
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("ours", [True, False])
 def test_a_recipient_that_one_side_has_removed(ours: bool, desk: Desk, repository: Repository) -> None:
     """It does not come back, and what the other side wrote, which it could read, is to be changed at its source."""
@@ -269,6 +270,7 @@ def test_a_recipient_that_one_side_has_removed(ours: bool, desk: Desk, repositor
     assert "smtp.password" not in said
 
 
+@pytest.mark.measured
 def test_sides_that_leave_no_recipient(desk: Desk, repository: Repository) -> None:
     """Each side keeps whom the other has removed: that is refused."""
     file = desk.encrypted()

@@ -106,6 +106,7 @@ def test_other_kinds_of_recipients(desk: Desk) -> None:
     desk.refused("a post-quantum recipient beside a certificate", "recipients", "add", archive, "host.pem", "--identity", "pq.key", code=2)
 
 
+@pytest.mark.measured
 def test_an_encrypted_identity_asks_for_its_password(desk: Desk) -> None:
     """On a terminal, once; and it is not shown."""
     new_identity("safe", key=desk.folder / "safe.key", cert=desk.folder / "safe.pem", password="fake-horse")
@@ -257,6 +258,7 @@ def test_what_looks_like_a_document_and_is_none(desk: Desk) -> None:
     assert "tree/renamed.txt" in done.err
 
 
+@pytest.mark.measured
 def test_a_password_is_asked_for_once(desk: Desk) -> None:
     """However many documents there are; and progress is shown on a terminal."""
     new_identity("safe", key=desk.folder / "safe.key", cert=desk.folder / "safe.pem", password="fake-horse")
@@ -272,6 +274,7 @@ def test_a_password_is_asked_for_once(desk: Desk) -> None:
     assert terminal.plain.lower().count("password") == 1
 
 
+@pytest.mark.repetitive
 def test_an_interrupted_rotation_of_a_tree_goes_on(desk: Desk, count: Count) -> None:
     """Killed at every tenth rename or link, a run is resumed: each document is old or rotated once, and no journal stays."""
     killed = 0
@@ -332,6 +335,7 @@ def test_what_signing_takes(desk: Desk) -> None:
     desk.refused("nothing here can verify", "sign", file, "--sign", "alice.key")
 
 
+@pytest.mark.measured
 def test_an_encrypted_signing_key_asks_for_its_password(desk: Desk) -> None:
     """On a terminal; a wrong one is refused."""
     new_identity("anna", key=desk.folder / "anna.key", cert=desk.folder / "anna.pem", kind="ed25519", password="fake-horse")
@@ -512,6 +516,7 @@ def _changed_by_others(desk: Desk) -> str:
     return file
 
 
+@pytest.mark.measured
 def test_adopt_shows_what_is_taken_over_and_asks(desk: Desk) -> None:
     """On a terminal: clear values, names of secrets, recipients; then whether each new recipient was compared. No means nothing."""
     file = _changed_by_others(desk)
@@ -563,6 +568,7 @@ def test_a_document_that_was_never_seen(desk: Desk) -> None:
     assert desk.document(file).required.generation == 2
 
 
+@pytest.mark.measured
 def test_confirming_on_a_terminal(desk: Desk) -> None:
     """A recipient to whom this host has never written is shown with its whole fingerprint."""
     file = desk.short("a: fake-1\n", "a")

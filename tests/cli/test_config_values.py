@@ -286,6 +286,7 @@ def test_a_pipe_is_not_taken_for_a_person(desk: Desk) -> None:
     desk.refused("no terminal to ask for the value of a on: add --stdin", "set", file, "a", code=2, stdin="fake-x")
 
 
+@pytest.mark.measured
 def test_a_value_is_asked_for_on_a_terminal(desk: Desk) -> None:
     """It is typed twice, and not shown."""
     file = desk.short("a: fake-1\n", "a")
@@ -300,6 +301,7 @@ def test_a_value_is_asked_for_on_a_terminal(desk: Desk) -> None:
     assert desk.value(file, "a") == "fake-typed"
 
 
+@pytest.mark.measured
 def test_a_misspelt_path_is_refused_before_a_value_is_asked_for(desk: Desk) -> None:
     """Nobody types a secret in vain."""
     file = desk.short("a: fake-1\n", "a")

@@ -82,6 +82,7 @@ def test_each_kind_of_recipient(to: str, identity: str, keys: Console, count: Co
     count("kinds of recipients sealed to", 1)
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("identity", ["host.enc", "host.p12", "passphrase:"])
 def test_a_password_is_asked_for_and_not_shown(identity: str, keys: Console) -> None:
     """What opens only with a password asks for it on the terminal."""
@@ -133,6 +134,7 @@ def test_decrypt_tells_sealed_data_from_records(console: Console) -> None:
     assert console("decrypt", *ring, "--range", "0-0", stdin=record).code == 1
 
 
+@pytest.mark.measured
 def test_a_passphrase_is_asked_for_twice_and_not_shown(host: Console) -> None:
     """Sealing to a passphrase asks for it twice on the terminal, and does not show what is typed."""
     terminal = Terminal(host, "encrypt", "data", "--to-passphrase", "-o", "data.sk")
@@ -374,6 +376,7 @@ def test_a_killed_run_leaves_nothing(typed: list[str], host: Console) -> None:
 CALLS = ["write", "fsync", "flock", "link,linkat", "rename,renameat,renameat2"]
 
 
+@pytest.mark.repetitive
 @pytest.mark.parametrize("verb", ["encrypt", pytest.param("decrypt", marks=pytest.mark.slow)])
 def test_a_run_killed_at_any_system_call_is_complete_or_nothing(verb: str, host: Console, count: Count) -> None:
     """SIGKILL at every call that writes: the result is there as a whole or not at all, and the next run leaves nothing else."""

@@ -90,6 +90,7 @@ def test_a_file_of_a_tebibyte(host: Console) -> None:
     assert f"size: {TIB}\n".encode() in done.stdout
 
 
+@pytest.mark.measured
 def test_a_pipe_is_read_to_its_end(host: Console) -> None:
     """More than memory should hold is counted, and not kept."""
     line = f"{{ cat data.sk; head -c 600000000 /dev/zero; }} | (ulimit -v 400000; exec {sys.executable} -m securekit inspect)"

@@ -21,6 +21,7 @@ from tests.cli.conftest import Console
 from tests.cli.terminal import Terminal
 
 
+@pytest.mark.measured
 def test_a_table_is_drawn(console: Console) -> None:
     """On a terminal the columns have names."""
     terminal = Terminal(console, "keys", "show", "eu/acme/invoices")
@@ -36,6 +37,7 @@ def test_markup_and_control_characters_in_a_table_are_text(capsys: pytest.Captur
     assert "[bold red]x[/] \ufffd[2J" in capsys.readouterr().out
 
 
+@pytest.mark.measured
 def test_progress_is_a_bar_that_goes_away(console: Console) -> None:
     """While rows are encrypted, a bar is drawn on the terminal; at the end it has been wiped."""
     console.write("t.csv", "id,iban\n" + "".join(f"{n},x\n" for n in range(30_000)))
@@ -46,6 +48,7 @@ def test_progress_is_a_bar_that_goes_away(console: Console) -> None:
     assert console.read("out.csv").count(b"sk1.") == 30_000
 
 
+@pytest.mark.measured
 def test_progress_of_bytes_has_rate_and_time_left(empty: Console) -> None:
     """While a file is sealed, the bar says how much is done, how fast, and how long it still takes; then it is wiped."""
     empty.ok("identity", "new", "--key", "k", "--cert", "c", "--name", "n")
@@ -57,6 +60,7 @@ def test_progress_of_bytes_has_rate_and_time_left(empty: Console) -> None:
     assert terminal.text.rstrip().endswith((b"\x1b[2K", b"\x1b[?25h"))
 
 
+@pytest.mark.measured
 def test_destroying_asks_on_the_terminal(console: Console) -> None:
     """The question stands on the terminal, and no means no."""
     terminal = Terminal(console, "keys", "destroy", "eu/acme/invoices@00000000")
@@ -66,6 +70,7 @@ def test_destroying_asks_on_the_terminal(console: Console) -> None:
     assert "securekit: error: stopped" in terminal.plain
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("wrap", ["passphrase:", "cert:c?key=k", "pkcs12:both.p12"])
 def test_a_password_is_asked_for_and_not_shown(wrap: str, console: Console) -> None:
     """A passphrase or a key's password that stands in no file is asked for at the terminal, which does not echo it."""

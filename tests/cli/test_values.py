@@ -338,6 +338,7 @@ def test_a_long_value_of_a_table_comes_back(console: Console) -> None:
 text = st.text(st.characters(codec="utf-8"), max_size=12)
 
 
+@pytest.mark.repetitive
 @settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(text, text), max_size=5))
 def test_any_text_comes_back(console: Console, rows: list[tuple[str, str]]) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from securekit.config import Document, HostState
 from securekit.config._base import check_base, check_trust, unseen_recipients
+from securekit.config._state import _replace
 from securekit.exceptions import ConfigError
 from tests.config.parts import CLEAR, FORMATS, PASSWORD, author, from_text, host, path, reader, sealed, trust_in, write_only
 
@@ -258,6 +259,17 @@ def test_two_processes_remember_at_once(tmp_path: Path, state: HostState) -> Non
     assert [process.wait(60) for process in running] == [0, 0]
 
     assert len(state.seen(document.required.document).digests) == 80
+
+
+@pytest.mark.parametrize("before", [None, b"what was there before"])
+def test_who_is_late_writes_nothing(tmp_path: Path, before: bytes | None) -> None:
+    """An entry that another process has made, or changed, since it was read is not written over."""
+    entry = tmp_path / "entry.json"
+    entry.write_bytes(b"what another process wrote")
+
+    assert not _replace(entry, before, b"ours")
+    assert entry.read_bytes() == b"what another process wrote"
+    assert _replace(entry, b"what another process wrote", b"ours")
 
 
 def test_one_process_goes_on_alone(state: HostState) -> None:

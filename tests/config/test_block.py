@@ -172,12 +172,12 @@ BOMBS = {
 def test_what_is_out_of_bounds_is_refused_at_once(name: str) -> None:
     """Whatever is too long, too much or of another form is a FormatError within 50 ms and 32 MiB."""
     tracemalloc.start()
-    begin = time.perf_counter()
+    begin = time.process_time()
 
     with pytest.raises(FormatError):
         MetadataBlock.decode(BOMBS[name])
 
-    spent, (_, peak) = time.perf_counter() - begin, tracemalloc.get_traced_memory()
+    spent, (_, peak) = time.process_time() - begin, tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert spent < 0.05
     assert peak < 32 * 2**20
@@ -189,10 +189,10 @@ def test_random_texts_of_64_kib_cost_little(count: Count) -> None:
     for name in replaced():
         for text in (noise, noise.replace("A", " "), noise.replace("B", "\n"), "*." * 32768):
             for value in (text, [text], text.split("C")):
-                begin = time.perf_counter()
+                begin = time.process_time()
                 with pytest.raises(FormatError):
                     MetadataBlock.decode(replaced(**{name: value}))
-                assert time.perf_counter() - begin < 0.1
+                assert time.process_time() - begin < 0.1
                 count("hostile metadata refused", 1)
 
 

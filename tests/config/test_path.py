@@ -205,20 +205,20 @@ def test_many_hostile_patterns_cost_as_much_as_the_path_is_long() -> None:
     slow = [
         Patterns([text.format(number) for number in range(256)]) for text in ("**.a*a*.**.a*a*b{}", "**.*.*.*.*.*.*.**.b{}", "**.a.**.b{}")
     ]
-    begin = time.perf_counter()
+    begin = time.process_time()
 
     assert not any(matcher.matches(("aa",) * 64) for matcher in slow)
 
-    assert time.perf_counter() - begin < 0.1
+    assert time.process_time() - begin < 0.1
 
 
 @pytest.mark.parametrize(("pattern", "path"), HOSTILE)
 def test_hostile_patterns_are_matched_in_linear_time(pattern: str, path: Path, count: Count) -> None:
     """64 KiB of key against many stars take less than 100 ms."""
     matcher = Patterns([pattern])
-    begin = time.perf_counter()
+    begin = time.process_time()
 
     matcher.matches(path)
 
-    assert time.perf_counter() - begin < 0.1
+    assert time.process_time() - begin < 0.1
     count("hostile patterns matched", 1)

@@ -161,6 +161,7 @@ class Sessions(RuleBasedStateMachine):
         assert len(used) == len({leaf.token.key_id for leaf in self.document.leaves() if leaf.token})
 
 
+@pytest.mark.repetitive
 @pytest.mark.parametrize("form", FORMATS)
 def test_sessions_of_any_kind(form: str, count: Count) -> None:
     """Whatever is done in whatever order, by whomever: the promise of `Sessions` holds after each session, in each format."""
@@ -171,6 +172,7 @@ def test_sessions_of_any_kind(form: str, count: Count) -> None:
     count(f"editing sessions at random: {form}, at most", 15 * 25)
 
 
+@pytest.mark.repetitive
 def test_200_random_sessions_never_use_a_key_of_before(count: Count) -> None:
     """No session ever encrypts under a data key that was there before it, since whoever made that key knows it."""
     draw = random.Random(7)

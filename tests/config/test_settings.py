@@ -349,6 +349,7 @@ def test_a_value_in_clear_is_no_secret() -> None:
         validate({"password": "clear", "host": "x", "port": 1}, Db)
 
 
+@pytest.mark.measured
 def test_a_document_without_pydantic_says_what_to_install() -> None:
     """Where pydantic is missing, the error names the extra; and our modules do not import it before it is needed."""
     program = """

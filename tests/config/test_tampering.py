@@ -137,6 +137,7 @@ def flips(data: bytes, step: int = 1) -> Iterator[bytes]:
         yield bytes(changed)
 
 
+@pytest.mark.repetitive
 @pytest.mark.parametrize("form", FORMATS)
 def test_every_bit_flip_is_refused_or_changes_nothing(form: str, count: Count) -> None:
     """A document with one bit flipped is refused; or the bit was a comment's or layout's, and tree, block and values are equal."""
@@ -157,6 +158,7 @@ def test_every_bit_flip_of_a_realistic_document_is_refused_or_changes_nothing(fo
     try_each(flips(sealed(form).to_bytes(), 5), sealed(form), count, "bit flips", wrapper=host().private)
 
 
+@pytest.mark.repetitive
 @pytest.mark.parametrize("form", FORMATS)
 def test_every_truncation_is_refused_or_changes_nothing(form: str, count: Count) -> None:
     """A document that was cut anywhere is refused, unless nothing but layout is gone."""

@@ -149,11 +149,11 @@ def test_hostile_texts_cost_little(count: Count) -> None:
     hostile += ["ENC[sk1," * (size // 8), " " * size, "\n" * size + "ENC", "encrypted:" + "x" * size, "$ANSIBLE" * (size // 8)]
     for text in hostile:
         tracemalloc.start()
-        begin = time.perf_counter()
+        begin = time.process_time()
         foreign(text)
         with pytest.raises(FormatError):
             parse_token(text)
-        assert time.perf_counter() - begin < 0.1
+        assert time.process_time() - begin < 0.1
         assert tracemalloc.get_traced_memory()[1] < 64 * 2**20
         tracemalloc.stop()
     count("hostile texts refused", len(hostile))

@@ -339,6 +339,7 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
 
 
+@pytest.mark.measured
 def test_a_forked_child_goes_on_watching(path: Path) -> None:
     """A child that was forked sees changes, also from before it first asks, though threads are not forked."""
     done = subprocess.run(

@@ -80,7 +80,7 @@ def store(keys: Path) -> FileKeyStore:
 def test_three_accounts_at_once_leave_no_plaintext(service: Service, database: psycopg.Connection, count: Count) -> None:
     """What all workers write for three accounts at once comes back through any of them, and is nowhere in the database."""
     accounts = [_new_account() for _ in range(3)]
-    rows = [(account, _row(number)) for number in range(200) for account in accounts]
+    rows = [(account, _row(number)) for number in range(60) for account in accounts]
     with ThreadPoolExecutor(8) as pool:
         opened = list(pool.map(lambda account: service.call("PUT", "/account", account=account), accounts * 4))
         created = list(pool.map(lambda item: service.call("POST", "/customers", account=item[0], json=item[1]), rows))

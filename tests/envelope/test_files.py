@@ -534,6 +534,7 @@ assert envelope.open_reader(sys.argv[1], context={}).read() == b"before " * 5000
 """
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("named", ["unnamed", "named"])
 @pytest.mark.parametrize("end", ["exit", "abort"])
 def test_a_forked_child_does_not_write(path: Path, named: str, end: str) -> None:

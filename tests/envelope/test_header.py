@@ -187,6 +187,7 @@ def test_random_bytes_are_refused_with_our_own_errors(data: bytes) -> None:
     assert refused(data) >= 5
 
 
+@pytest.mark.repetitive
 @pytest.mark.parametrize("tried", [1500, pytest.param(100_000, marks=[pytest.mark.slow, pytest.mark.timeout(1200)])])
 def test_mutated_messages_raise_our_own_errors(tried: int, count: Count) -> None:
     """Bytes replaced, cut out, doubled and put in: only our own errors, in 100 ms and 64 MiB."""
@@ -207,9 +208,9 @@ def test_mutated_messages_raise_our_own_errors(tried: int, count: Count) -> None
                     data[at:at] = data[at : at + numbers.randint(1, 40)]
                 case _:
                     data[at:at] = numbers.choice([b"\xff\xff\xff\xff", bytes(8), MAGIC, b"\x80\x00\x00\x00\x00\x00\x00\x00"])
-        begin = time.perf_counter()
+        begin = time.process_time()
         refused(bytes(data))
-        slowest = max(slowest, time.perf_counter() - begin)
+        slowest = max(slowest, time.process_time() - begin)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
 
@@ -231,9 +232,9 @@ def test_mutated_messages_raise_our_own_errors(tried: int, count: Count) -> None
 def test_bombs_are_refused_at_once(bomb: bytes) -> None:
     """Declared numbers and sizes at their extremes cost less than 50 ms and 32 MiB."""
     tracemalloc.start()
-    begin = time.perf_counter()
+    begin = time.process_time()
     refusals = refused(bomb)
-    taken, peak = time.perf_counter() - begin, tracemalloc.get_traced_memory()[1]
+    taken, peak = time.process_time() - begin, tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
 
     assert refusals == 6
@@ -273,13 +274,13 @@ def test_a_hostile_list_of_one_keyrings_keys_makes_bounded_work(slot: int) -> No
     path = copy.key_ref.rpartition("@")[0]
     copies = [replace(copy, key_ref=f"{path}@{n:08x}", ciphertext=b"\x01" + n.to_bytes(4) + copy.ciphertext[5:]) for n in range(64)]
     hostile = header(*copies, slot=slot)
-    begin = time.perf_counter()
+    begin = time.process_time()
 
     with pytest.raises(WrapperDeniedError):
         Envelope(wrapper).decrypt(hostile + hostile[:-1] + b"\x00", context={})
 
     assert wrapper.unwraps <= 2 * 64
-    assert time.perf_counter() - begin < 0.1
+    assert time.process_time() - begin < 0.1
 
 
 def test_64_recipients_of_the_largest_size_fit_a_file(tmp_path: Path) -> None:

@@ -190,6 +190,18 @@ def test_readers_obey_the_smaller_time() -> None:
         ring.encrypt(b"", context={})
 
 
+def test_a_record_under_a_key_of_a_moment_ago_needs_no_reencryption() -> None:
+    """Whether a record is to be moved forward is told of a key that another process has just made, too: the document is read again."""
+    world = World()
+    old = world.ring.encrypt(b"x", context={})
+    world.writing.rotate()
+    new = world.writing.encrypt(b"x", context={})
+
+    assert not world.ring.needs_reencrypt(new)
+    assert world.ring.needs_reencrypt(old)
+    assert world.ring.revision == 2
+
+
 def test_an_unknown_key_is_looked_for_once_per_second() -> None:
     """A record under a key made elsewhere opens at once; made-up ids force at most one read per second."""
     world = World()

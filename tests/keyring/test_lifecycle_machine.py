@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -278,9 +279,10 @@ class KeyringLife(RuleBasedStateMachine):
 
 
 KeyringLife.TestCase.settings = settings(max_examples=150, stateful_step_count=40)
-TestKeyringLife = KeyringLife.TestCase
+TestKeyringLife = pytest.mark.repetitive(KeyringLife.TestCase)
 
 
+@pytest.mark.repetitive
 def test_the_life_of_a_keyring_in_vault(bao: OpenBao) -> None:
     """The same, with the document in Vault's key-value engine and KEKs in its Transit engine."""
     from securekit.vault import TransitWrapper, VaultConnection

@@ -46,6 +46,7 @@ def _plaintext(size: int) -> bytes:
     return bytes(index % 251 for index in range(size))
 
 
+@pytest.mark.repetitive
 @pytest.mark.parametrize("size", SIZES)
 def test_every_flip_of_a_record_is_refused(ring: Keyring, size: int, count: Count) -> None:
     """Each bit stands under one error: version FormatError, key id KeyNotFoundError, anything else DecryptionError."""
@@ -135,6 +136,7 @@ def test_every_flip_of_a_golden_document_is_refused(data: bytes, wrapper: KeyWra
     _refuse_flips(data, wrapper, path, count)
 
 
+@pytest.mark.repetitive
 @pytest.mark.parametrize("kind", FRESH)
 def test_every_flip_of_a_document_is_refused(kind: str, count: Count) -> None:
     """The same holds for what opens through a certificate or another keyring: recover=True believes no changed bytes."""

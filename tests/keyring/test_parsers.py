@@ -5,8 +5,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import time
-import tracemalloc
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
@@ -24,6 +22,7 @@ from securekit.keyring._document import KeyringDocument
 from securekit.keyring._path import is_under
 from securekit.testing import memory_store
 from tests.conftest import Count
+from tests.costs import cost
 from tests.keyring.parts import LOCAL, NOW, PATH, document, open_keyring, refusal, version
 
 RING = memory_store().keyring(PATH, create=True)
@@ -65,6 +64,7 @@ def mutated(draw: st.DrawFn, original: bytes) -> bytes:
 inputs = st.binary(max_size=300) | st.sampled_from([RECORD, to_text(RECORD).encode(), DOCUMENT]).flatmap(mutated)
 
 
+@pytest.mark.repetitive
 @pytest.mark.parametrize("parser", PARSERS)
 def test_any_input_is_one_of_our_errors(parser: str, count: Count) -> None:
     """Random bytes, and valid ones that were changed in several places, raise what the documentation names and nothing else."""
@@ -230,18 +230,12 @@ def test_a_bomb_is_refused_at_once(bomb: str, count: Count) -> None:
 
 
 def _cost(call: Callable[[], object], error: type[SecureKitError] | None) -> tuple[float, int]:
-    """Return the least of several times in seconds, since machines are shared, and the peak of memory in bytes."""
-    times = []
-    for _ in range(5):
-        begin = time.perf_counter()
+    """Return what a call costs that ends in an error."""
+
+    def ends() -> None:
         assert refusal(call) is error
-        times.append(time.perf_counter() - begin)
-    tracemalloc.start()
-    try:
-        refusal(call)
-        return min(times), tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
+
+    return cost(ends)
 
 
 WORST: dict[str, bytes] = {

@@ -164,6 +164,7 @@ def _flips(data: bytes) -> Iterator[bytes]:
             yield data[:position] + bytes([data[position] ^ 1 << bit]) + data[position + 1 :]
 
 
+@pytest.mark.repetitive
 @pytest.mark.parametrize("size", [0, 1, 15, 16, 17, 100, 1000, 20_000])
 def test_every_flip_of_a_message_is_refused(size: int, count: Count) -> None:
     """Each single bit of nonce, commitment, ciphertext and tag, and of the associated data, is authenticated."""
@@ -505,7 +506,8 @@ def _nonces_of_children(cipher: KcXaes256Gcm, children: int, messages: int) -> l
     return found
 
 
-@pytest.mark.parametrize("number", [200, pytest.param(1000, marks=pytest.mark.slow)])
+@pytest.mark.repetitive
+@pytest.mark.parametrize("number", [50, pytest.param(1000, marks=pytest.mark.slow)])
 def test_a_thousand_forks_share_no_head(number: int, count: Count) -> None:
     """Children of one parent, whose head is warm, each draw a head of their own, and the parent keeps its own."""
     cipher = KcXaes256Gcm(os.urandom(32))

@@ -151,10 +151,10 @@ def test_rsa_keys_of_other_sizes_are_refused_at_once(bits: int) -> None:
     header = len(body) - len(inner(body))
     changed = der.tlv(der.SEQUENCE, body[header:].replace(old_info, new_info))
     signature = inner(sample.public_bytes(Encoding.DER))[len(body) :]
-    begin = time.perf_counter()
+    begin = time.process_time()
     with pytest.raises(CertificateError, match=f"RSA key of {bits} bits is not wrapped to; 2048 to 8192"):
         read_certificates(der.tlv(der.SEQUENCE, changed, signature))
-    assert time.perf_counter() - begin < 0.05
+    assert time.process_time() - begin < 0.05
 
 
 def inner(data: bytes) -> bytes:

@@ -72,13 +72,13 @@ def test_nesting_is_bounded(depth: int, allowed: bool) -> None:
     data = b""
     for _ in range(depth):
         data = tlv(0x30, data)
-    begin = time.perf_counter()
+    begin = time.process_time()
     if allowed:
         assert len(list(sequences(data))) == depth
     else:
         with pytest.raises(FormatError, match="not DER"):
             list(sequences(data))
-    assert time.perf_counter() - begin < 0.1
+    assert time.process_time() - begin < 0.1
 
 
 @given(st.binary(max_size=200))

@@ -125,6 +125,7 @@ def test_every_test_has_its_own(securekit_store):
 """
 
 
+@pytest.mark.measured
 def test_the_fixtures_work_in_a_project_of_its_own(tmp_path: Path) -> None:
     """A conftest.py of one line gives a store, and the clock that it has."""
     (tmp_path / "conftest.py").write_text(_CONFTEST)

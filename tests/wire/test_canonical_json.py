@@ -197,9 +197,9 @@ def test_nesting_is_bounded(opening: str, closing: str) -> None:
     assert "deeper" in _refusal(_nested(opening, closing, 33))
 
     bomb = _nested(opening, closing, 100_000)
-    begin = time.perf_counter()
+    begin = time.process_time()
     assert "deeper" in _refusal(bomb)
-    assert time.perf_counter() - begin < 0.05
+    assert time.process_time() - begin < 0.05
 
 
 @pytest.mark.parametrize(

@@ -139,6 +139,7 @@ def test_the_certificate_alone_wraps_and_the_key_alone_unwraps(kind: str) -> Non
         private.wrap(KEY, BINDING)
 
 
+@pytest.mark.repetitive
 @pytest.mark.parametrize("kind", KINDS)
 @settings(max_examples=15)
 @given(key=st.binary(min_size=32, max_size=32), parts=st.lists(st.text(max_size=20) | st.binary(max_size=20), max_size=4))
@@ -176,6 +177,7 @@ def test_nothing_at_all_is_refused() -> None:
         CertificateWrapper.from_files()
 
 
+@pytest.mark.repetitive
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_bit_flip_is_refused(kind: str, count: Count) -> None:
     """No changed ciphertext unwraps: always the one error, with nothing attached."""

@@ -141,9 +141,7 @@ def test_a_passphrase_is_used_as_given() -> None:
     _refused(PassphraseWrapper("pa\u0308sswörter"), _wrapped("pässwörter"))
 
 
-@pytest.mark.parametrize(
-    ("memory", "passes", "lanes"), [(8, 1, 1), (128, 1, 16), (8, 16, 1), (128, 16, 16), (1024 * 1024, 1, 4), (512 * 1024, 2, 4)]
-)
+@pytest.mark.parametrize(("memory", "passes", "lanes"), [(8, 1, 1), (128, 1, 16), (8, 16, 1), (128, 16, 16), (1024 * 1024, 1, 4)])
 def test_parameters_within_bounds_are_used(memory: int, passes: int, lanes: int) -> None:
     """Each bound itself is allowed."""
     assert PassphraseWrapper(PASSPHRASE).unwrap(_wrapped(memory=memory, passes=passes, lanes=lanes), BINDING) == KEY
@@ -163,10 +161,10 @@ def test_parameters_out_of_bounds_cost_nothing(memory: int, passes: int, lanes: 
     hostile = _with(good, good.ciphertext[:16] + struct.pack(">IBB", memory, passes, lanes) + good.ciphertext[22:])
 
     tracemalloc.start()
-    begin = time.perf_counter()
+    begin = time.process_time()
     with pytest.raises(FormatError, match=f"out of bounds: {memory} KiB, {passes} passes, {lanes} lanes"):
         wrapper.unwrap(hostile, BINDING)
-    elapsed, peak = time.perf_counter() - begin, tracemalloc.get_traced_memory()[1]
+    elapsed, peak = time.process_time() - begin, tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
 
     assert elapsed < 0.05

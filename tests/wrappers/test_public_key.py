@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 import warnings
+from functools import cache
 from typing import Any
 
 import pytest
@@ -34,6 +35,7 @@ SMALL_ORDER = [  # RFC 7748, section 6.1, and https://cr.yp.to/ecdh.html#validat
 ]
 
 
+@cache
 def full(kind: str) -> CertificateWrapper | PostQuantumWrapper:
     """Return a wrapper that wraps and unwraps."""
     if kind == "pq":
@@ -152,10 +154,10 @@ def test_the_bounds_of_rsa_are_included(bits: int, exponent: int) -> None:
 def test_a_huge_key_is_refused_by_its_length() -> None:
     """Nothing that is longer than any key is parsed, let alone computed with."""
     public = spki(rsa.RSAPublicNumbers(65537, (1 << (2**18 - 1)) | 1).public_key())
-    begin = time.perf_counter()
+    begin = time.process_time()
     for _ in range(100):
         refused("x509-rsa-oaep-256", public)
-    assert time.perf_counter() - begin < 0.1
+    assert time.process_time() - begin < 0.1
 
 
 def test_other_encodings_of_a_point_are_refused() -> None:

@@ -3,9 +3,6 @@
 
 from __future__ import annotations
 
-import sys
-import time
-import tracemalloc
 from collections.abc import Callable, Iterator
 from difflib import unified_diff
 from pathlib import Path as FilePath
@@ -67,24 +64,3 @@ def refused(action: Callable[[], object]) -> str:
         action()
     assert not any(CANARY in repr(shown) for shown in walk(caught.value, frames_of=type("Never", (Exception,), {})))
     return str(caught.value)
-
-
-def cost(action: Callable[[], object]) -> tuple[float, int]:
-    """Return the processor seconds of an action, the least of several runs, and the peak of memory of another one."""
-    seconds = []
-    tracer = sys.gettrace()
-    sys.settrace(None)  # what a measuring of coverage adds is not the action's
-    try:
-        for _ in range(5):
-            start = time.process_time()
-            action()
-            seconds.append(time.process_time() - start)
-    finally:
-        sys.settrace(tracer)
-    tracemalloc.start()
-    try:
-        action()
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-    return min(seconds), peak

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from securekit.config._formats._json import JsonSource
 from securekit.config._tree import MAX_DEPTH, MAX_LEAVES, Path, Scalar, Tree
 from securekit.exceptions import FormatError
-from tests.config.formats.spans import BLOCK, FILES, SECRETS, TOKEN, at, changed, cost, refused, scalars
+from tests.config.formats.spans import BLOCK, FILES, SECRETS, TOKEN, at, changed, refused, scalars
 from tests.conftest import Count
+from tests.costs import cost
 
 PRODUCTION = (FILES / "production.json").read_text()
 

@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from securekit.config._formats._yaml import YamlSource
 from securekit.config._tree import MAX_DEPTH, MAX_LEAVES, MERGE, Alias, Path, Scalar, Tree
 from securekit.exceptions import FormatError
-from tests.config.formats.spans import BLOCK, FILES, SECRETS, TOKEN, at, changed, cost, refused, scalars
+from tests.config.formats.spans import BLOCK, FILES, SECRETS, TOKEN, at, changed, refused, scalars
 from tests.conftest import Count
+from tests.costs import cost
 
 PRODUCTION = (FILES / "production.yaml").read_text()
 BLOCK_TEXT = """\
@@ -723,6 +724,7 @@ def edit_at_random(source: YamlSource, pick: random.Random) -> None:
         source.insert((*path[: pick.randint(0, len(path))], "new", 0), TOKEN)
 
 
+@pytest.mark.repetitive
 def test_mutated_production_raises_only_our_error(count: Count) -> None:
     """A production file with characters changed, put in or left out is read as PyYAML reads it, or refused with our own error."""
     text = YamlSource(PRODUCTION).with_metadata(BLOCK)

@@ -4,9 +4,6 @@
 from __future__ import annotations
 
 import contextlib
-import sys
-import time
-import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path as FilePath
 from typing import Any
@@ -81,23 +78,3 @@ def mutated(draw: st.DrawFn, original: str) -> str:
 def only_ours(call: Callable[[], object]) -> None:
     with contextlib.suppress(FormatError):
         call()
-
-
-def cost(call: Callable[[], object]) -> tuple[float, int]:
-    """Return the seconds and the peak of bytes that a call takes, whether it refuses or not; the better of three for the time."""
-    seconds = []
-    tracer = sys.gettrace()
-    sys.settrace(None)  # a run that measures coverage shall not measure itself
-    try:
-        for _ in range(3):
-            begin = time.process_time()
-            only_ours(call)
-            seconds.append(time.process_time() - begin)
-    finally:
-        sys.settrace(tracer)
-    tracemalloc.start()
-    try:
-        only_ours(call)
-        return min(seconds), tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()

@@ -226,12 +226,8 @@ class _Leak:
                 name = f"{wrapper.name} {wrapper.key_ref}".rstrip()
                 if self._is(name) and not re.search(r" v[0-9]+$", self.key):
                     message = (
-                        f"the store {store} still wraps to {name}: give it another KEK in wrap, name this one in also_open, and try again"
-                        + (
-                            f"; or rotate the Transit key, and name the leaked version: {name} v1"
-                            if wrapper.name == "vault-transit"
-                            else ""
-                        )
+                        f"the store {store} still wraps to {name}: give it another KEK in wrap, name this one in also_open, and try again."
+                        f" Of a Transit key that was rotated, name the version that leaked, such as: {name} v1"
                     )
                     raise RotationError(message)
 

@@ -262,4 +262,5 @@ def _older(source: EstateSource, policy: Policy, now: float) -> ConfigDocuments:
     if not isinstance(documents, ConfigDocuments):
         message = f"{source.name} holds no configuration documents"
         raise TypeError(message)
-    return documents.older_than(datetime.fromtimestamp(int(now) - policy.config_data_key_max_age, UTC))
+    # Never later than now: what is encrypted anew would be due again at once.
+    return documents.older_than(datetime.fromtimestamp(int(min(now - policy.config_data_key_max_age, time.time())), UTC))

@@ -83,7 +83,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         writer.write(b"data")
     (tmp_path / "config").mkdir()
     clear = Document.parse(b"password: canary\n", format="yaml")
-    document = clear.encrypt(environment="production", recipients=[kek], patterns=["password"]).finish()
+    edit = clear.encrypt(environment="production", recipients=[kek], patterns=["password"], clock=lambda: time.time() - 3600)
+    document = edit.finish()
     HostState.of_user().remember(document)  # as `securekit config encrypt` does on the author's host
     document.write("config/app.yaml", expected=None)
     return tmp_path

@@ -62,20 +62,18 @@ class Source(Protocol):
 
     Every method raises `ConnectionError` or `TimeoutError` when the place cannot be reached now, which is tried again, and
     another `OSError` when it refuses. Methods are called by several threads at once.
-
-    Attributes:
-        identity: Names the place and what of it is meant, such as ``"sql customers(email, iban)"``: the same for the same source
-            on every host, without credentials.
-        content: Whether the items are records or sealed messages.
     """
 
     @property
     def identity(self) -> str:
-        """Names the place."""
+        """Names the place and what of it is meant, such as ``"sql app/customers(email, iban)"``.
+
+        It is the same for the same source on every host, and holds no credentials.
+        """
 
     @property
     def content(self) -> Content:
-        """What the items are."""
+        """Whether the items are records, or sealed messages: ``"records"`` or ``"envelopes"``."""
 
     def places(self, after: str, limit: int, *, current: frozenset[str] = frozenset()) -> list[str]:
         """Return the next places behind ``after`` in the source's order, at most ``limit``; the empty list at the end.
@@ -98,15 +96,11 @@ class Source(Protocol):
 
 
 class Claim(Protocol):
-    """Places that are locked until the end of a ``with`` block, which makes the changes durable.
-
-    Attributes:
-        items: What is there. Places that another worker has locked are left out.
-    """
+    """Places that are locked until the end of a ``with`` block, which makes the changes durable."""
 
     @property
     def items(self) -> Sequence[StoredItem]:
-        """What is at the places."""
+        """What is at the places. Those that another worker has locked are left out."""
 
     def replace(self, changes: Sequence[tuple[StoredItem, bytes | str]]) -> list[bool]:
         """See `Source.replace`; durable when the block ends."""

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
@@ -13,6 +11,7 @@ from securekit.config._path import Pattern, Patterns, encode_path, format_path, 
 from securekit.config._tree import Path
 from tests.config.test_value import TEXTS
 from tests.conftest import Count
+from tests.costs import processor_seconds
 
 KEYS = TEXTS | st.text('ab.*[]"\\ 0\x1e\x1f\n', max_size=6)
 PATHS = st.lists(KEYS | st.integers(0, 999_999_999), min_size=1, max_size=5).map(tuple)
@@ -205,20 +204,15 @@ def test_many_hostile_patterns_cost_as_much_as_the_path_is_long() -> None:
     slow = [
         Patterns([text.format(number) for number in range(256)]) for text in ("**.a*a*.**.a*a*b{}", "**.*.*.*.*.*.*.**.b{}", "**.a.**.b{}")
     ]
-    begin = time.process_time()
 
     assert not any(matcher.matches(("aa",) * 64) for matcher in slow)
-
-    assert time.process_time() - begin < 0.1
+    assert processor_seconds(lambda: [matcher.matches(("aa",) * 64) for matcher in slow]) < 0.1
 
 
 @pytest.mark.parametrize(("pattern", "path"), HOSTILE)
 def test_hostile_patterns_are_matched_in_linear_time(pattern: str, path: Path, count: Count) -> None:
     """64 KiB of key against many stars take less than 100 ms."""
     matcher = Patterns([pattern])
-    begin = time.process_time()
 
-    matcher.matches(path)
-
-    assert time.process_time() - begin < 0.1
+    assert processor_seconds(lambda: matcher.matches(path)) < 0.1
     count("hostile patterns matched", 1)

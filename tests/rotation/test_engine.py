@@ -75,6 +75,8 @@ def test_an_interrupt_finishes_the_batches_that_are_begun(store: KeyStore, ring:
     ring.rotate()
     main = threading.main_thread().ident
     assert main is not None
+    # A shell that starts the tests in the background makes its children ignore interrupts.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def interrupt(item: StoredItem) -> None:
         if item.place == "000150":
@@ -82,8 +84,11 @@ def test_an_interrupt_finishes_the_batches_that_are_begun(store: KeyStore, ring:
         time.sleep(0.0005)
 
     table.before_replace = interrupt
-    with pytest.raises(KeyboardInterrupt):
-        rotation.run(rotation.plan(table, store=store), journal=journal, batch=20, workers=2)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            rotation.run(rotation.plan(table, store=store), journal=journal, batch=20, workers=2)
+    finally:
+        signal.signal(signal.SIGINT, before)
     moved = sum(not ring.needs_reencrypt(record) for record in table.rows.values())
     table.before_replace = lambda _: None
     report = rotation.run(rotation.plan(table, store=store), journal=journal, batch=20, workers=2)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The one way to a database: an engine, its transactions, and what its errors mean.
 
-SQLAlchemy is imported here and nowhere else at import time of a module; whoever lacks it is told the extra.
+SQLAlchemy is imported here, and by the others of this package from here; whoever lacks it is told the extra.
 
 No URL, password, statement or bound value is in any message. SQLAlchemy's errors are not kept as causes: they have statements
 and values as attributes, and their frames the password.
@@ -21,11 +21,9 @@ from securekit.secret import Secretive
 try:
     import sqlalchemy
     from sqlalchemy import exc
-except ImportError as error:
-    if (error.name or "").partition(".")[0] not in {"sqlalchemy", "typing_extensions"}:
-        raise
+except ModuleNotFoundError as error:
     _MESSAGE = "SQL databases are spoken to by the package SQLAlchemy: install securekit-platform[sql]"
-    raise ImportError(_MESSAGE, name="sqlalchemy") from None
+    raise ImportError(_MESSAGE, name="sqlalchemy") from error
 
 if TYPE_CHECKING:
     from sqlalchemy import URL, Connection, Engine
@@ -104,12 +102,10 @@ class Database(Secretive):
     def erase(self) -> bool:
         """Overwrite what SQLite's log still has of deleted and replaced rows; return whether that was possible now.
 
-        It is not while somebody reads, or in the caller's transaction.
+        It is not while somebody reads. In the caller's transaction it is left to the next change outside of one.
         """
-        if self.kind != "sqlite":
+        if self.kind != "sqlite" or self.connection is not None:
             return True
-        if self.connection is not None:
-            return False
         with self._pool.engine().connect() as connection:
             if self.file is not None:
                 connection.exec_driver_sql(f"PRAGMA busy_timeout = {_ERASE * 1000}")

@@ -203,7 +203,7 @@ class SqlStorage(DocumentStorage):
         """Let SQLite's log go, which has what was replaced: keys that may have been destroyed."""
         failure = "somebody is reading"
         try:
-            if self.database.connection is not None or self.database.erase():
+            if self.database.erase():
                 return
         except exc.SQLAlchemyError as error:
             failure = str(store_error(error, "emptying the log"))
@@ -233,7 +233,9 @@ class SqlKeyStore(KeyStore):
 
     Args:
         database: A URL of SQLAlchemy, such as ``sqlite:///keys.db`` or ``postgresql+psycopg://app@db.example/app``; a ready
-            ``Engine``; or a ``Connection``. A password in a URL is never shown; the driver's own ways (``PGPASSFILE``) need none there.
+            ``Engine``; or a ``Connection``. A password in a URL is never shown; the driver's own ways (``PGPASSFILE``) need none
+            there. SQLite breaks in a child that is forked while connections are open: give a ready engine of it a ``NullPool``,
+            which the store's own has.
         table: The table's name, after a schema and a dot if it is in one.
         wrapper: As `securekit.KeyStore`.
         also_open: As `securekit.KeyStore`.

@@ -73,6 +73,7 @@ def test_a_database_in_memory_is_no_place_for_keys(url: str) -> None:
     [
         ("not a URL", ValueError, "a database is named by a URL such as"),
         ("oracle://u:canary@h/d", ImportError, r"oracle://u:\*\*\*@h/d needs the package oracledb|cx_Oracle"),
+        ("sqlite+aiosqlite:///keys.db", ValueError, r"sqlite\+aiosqlite:///keys.db names a driver for asyncio"),
         ("nosuch://u:canary@h/d", ValueError, r"nosuch://u:\*\*\*@h/d names no database"),
     ],
 )

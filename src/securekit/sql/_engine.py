@@ -221,6 +221,9 @@ def _make(url: URL) -> Engine:
             wanted = {"connect_timeout": _CONNECT, "tcp_user_timeout": _WAIT * 1000}
             options["connect_args"] = {name: value for name, value in wanted.items() if name not in url.query}
         engine = sqlalchemy.create_engine(url, **options)
+        if engine.dialect.is_async:
+            message = f"{shown} names a driver for asyncio: give one for threads, such as psycopg, and use akeyring, or a connection"
+            raise ValueError(message)
     except exc.NoSuchModuleError:
         message = f"{shown} names no database that SQLAlchemy knows: sqlite:///FILE or postgresql+psycopg://…"
         failure: Exception = ValueError(message)

@@ -220,19 +220,18 @@ def _make(url: URL) -> Engine:
         if url.get_driver_name() in _LIBPQ:
             wanted = {"connect_timeout": _CONNECT, "tcp_user_timeout": _WAIT * 1000}
             options["connect_args"] = {name: value for name, value in wanted.items() if name not in url.query}
-        engine = sqlalchemy.create_engine(url, **options)
-        if engine.dialect.is_async:
-            message = f"{shown} names a driver for asyncio: give one for threads, such as psycopg, and use akeyring, or a connection"
-            raise ValueError(message)
+        if not url.get_dialect().is_async:
+            engine = sqlalchemy.create_engine(url, **options)
+            if kind == "sqlite":
+                sqlalchemy.event.listen(engine, "connect", _set_up_sqlite)
+            return engine
+        message = f"{shown} names a driver for asyncio: give one for threads, such as psycopg, and use akeyring, or a connection"
+        failure: Exception = ValueError(message)
     except exc.NoSuchModuleError:
         message = f"{shown} names no database that SQLAlchemy knows: sqlite:///FILE or postgresql+psycopg://…"
-        failure: Exception = ValueError(message)
+        failure = ValueError(message)
     except ImportError as error:
         failure = ImportError(f"{shown} needs the package {error.name}", name=error.name)
-    else:
-        if kind == "sqlite":
-            sqlalchemy.event.listen(engine, "connect", _set_up_sqlite)
-        return engine
     del url
     raise failure
 

@@ -278,3 +278,17 @@ def test_a_document_that_cannot_be_read_is_a_fault_of_the_plan(store: KeyStore, 
     documents.pop(PATH)
     (tally,) = rotation.plan(table, store=store).tallies
     assert "there is no keyring" in tally.fault
+
+
+def test_a_proof_tells_each_record_by_itself(store: KeyStore, ring: Keyring) -> None:
+    """One that is none, or does not open, says nothing of those beside it; one that another keyring made counts for this one's key."""
+    rows = filled(ring, 10, text=True) | {"text": "sk1.???", "context": ring.encrypt_text("", context={})}
+    proof = rotation.verify(Table(rows | {"row-faulty": "sk1.x"}), store=store)
+
+    assert (proof.items, proof.failed, proof.unknown) == (14, 3, 2)
+    assert proof.known(ring.primary().full_name) == 11
+    assert {failure.item.partition(" ")[2]: failure.error for failure in proof.failures} == {
+        "text": "FormatError",
+        "row-faulty": "FormatError",
+        "context": "DecryptionError",
+    }

@@ -22,6 +22,7 @@ __all__ = [
     "Content",
     "CountingSource",
     "Group",
+    "RereadingSource",
     "Source",
     "StoredItem",
 ]
@@ -112,6 +113,14 @@ class ClaimingSource(Protocol):
 
     def claim(self, places: Sequence[str]) -> AbstractContextManager[Claim]:
         """Lock what is free of ``places`` for the block."""
+
+
+@runtime_checkable
+class RereadingSource(Protocol):
+    """A source that tells what stands in places now in less time than it takes to hand out items."""
+
+    def reread(self, items: Sequence[StoredItem]) -> list[bytes | str | None]:
+        """Return what is in the place of each item now; None where there is nothing."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ Three kinds, told apart everywhere:
 
 from __future__ import annotations
 
-from securekit.keyring._stored import ClaimingSource, CountingSource, Group, Source, StoredItem
+from securekit.keyring._stored import ClaimingSource, CountingSource, Group, RereadingSource, Source, StoredItem
 
 from ._compromise import Blast, Chain, blast_radius, run_chain
 from ._documents import ConfigDocuments
@@ -39,6 +39,7 @@ __all__ = [
     "Plan",
     "Policy",
     "Report",
+    "RereadingSource",
     "Retirement",
     "RunProgress",
     "SealedFiles",

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from securekit.keyring._stored import ClaimingSource, StoredItem
+from securekit.keyring._stored import ClaimingSource, RereadingSource, StoredItem
 
 from ._job import Outcome
 
@@ -78,15 +78,20 @@ def _read_back(source: Source, changes: Sequence[Change], written: Sequence[bool
     """Note what is found changed. Return the places that others have written to meanwhile, to go to once more."""
     if not changes:
         return []
-    there = {item.name: item.data for item in source.read(list(dict.fromkeys(item.place for item, _ in changes)))}
     again: dict[str, None] = {}
-    for (item, new), done in zip(changes, written, strict=True):
-        found = there.get(item.name)
+    for (item, new), done, found in zip(changes, written, _reread(source, [item for item, _ in changes]), strict=True):
         if done and found != item.data:
             settled.change(item)
         if found not in {None, new}:
             again[item.place] = None
     return list(again)
+
+
+def _reread(source: Source, items: Sequence[StoredItem]) -> list[bytes | str | None]:
+    if isinstance(source, RereadingSource):
+        return source.reread(items)
+    there = {item.name: item.data for item in source.read(list(dict.fromkeys(item.place for item in items)))}
+    return [there.get(item.name) for item in items]
 
 
 @contextmanager

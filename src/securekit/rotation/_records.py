@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = ["RecordsJob"]
 
+_Met = tuple[StoredItem, bytes]  # an item, and its record
 _Counted = tuple[str, str, str, int, int]  # keyring, key id, fault, items, size
 
 _PAGE = 500  # places that are read at a time to count them
@@ -119,21 +120,23 @@ class RecordsJob:
 
     def look(self, places: Sequence[str]) -> Iterator[Sighting]:
         """Decrypt what is at ``places``."""
-        by_ring: dict[str, list[StoredItem]] = {}
+        by_ring: dict[str, list[_Met]] = {}
         for item in self._source.read(places):
-            if item.fault:
-                yield _failed(item, FormatError(item.fault))
+            try:
+                record = _checked(item)
+            except FormatError as error:
+                yield _failed(item, error)
             else:
-                by_ring.setdefault(item.keyring, []).append(item)
-        for path, items in by_ring.items():
+                by_ring.setdefault(item.keyring, []).append((item, record))
+        for path, met in by_ring.items():
             try:
                 ring = self._store.keyring(path)
-                results: list[bytes | SecureKitError] = _decrypted(ring, items)
+                results = ring.decrypt_many(((record, item.context or {}) for item, record in met), errors="return")
             except (KeyStoreUnavailableError, WrapperUnavailableError):
                 raise
             except SecureKitError as error:
-                results = [error] * len(items)
-            for item, result in zip(items, results, strict=True):
+                results = [error] * len(met)
+            for (item, _), result in zip(met, results, strict=True):
                 yield _failed(item, result) if isinstance(result, SecureKitError) else Sighting(item.name, key_of(item))
 
     def _groups(self) -> Iterable[Group] | None:
@@ -150,49 +153,51 @@ class RecordsJob:
 
     def _changes(self, items: Sequence[StoredItem], settled: Settled) -> list[Change]:
         """Return the new record of each item that needs one."""
-        by_ring: dict[str, list[StoredItem]] = {}
+        by_ring: dict[str, list[_Met]] = {}
         for item in items:
-            _, fault = _key_id_of(item.data, item.fault)
-            if fault:
-                settled.fail(item, FormatError(fault))
-            else:
-                by_ring.setdefault(item.keyring, []).append(item)
-        changes: list[Change] = []
-        for path, group in by_ring.items():
             try:
-                changes += self._of_keyring(path, group, settled)
+                record = _checked(item)
+            except FormatError as error:
+                settled.fail(item, error)
+            else:
+                by_ring.setdefault(item.keyring, []).append((item, record))
+        changes: list[Change] = []
+        for path, met in by_ring.items():
+            try:
+                changes += self._of_keyring(path, met, settled)
             except (KeyStoreUnavailableError, WrapperUnavailableError, RotationError):
                 raise
             except SecureKitError as error:
-                for item in group:
+                for item, _ in met:
                     settled.fail(item, error)
         return changes
 
-    def _of_keyring(self, path: str, items: Sequence[StoredItem], settled: Settled) -> list[Change]:
+    def _of_keyring(self, path: str, met: Sequence[_Met], settled: Settled) -> list[Change]:
         ring, primary = self._aimed(path)
-        due: list[StoredItem] = []
-        for item in items:
-            if check_record(_record(item.data)) == primary:
+        begin = b"\x01" + bytes.fromhex(primary)
+        due: list[_Met] = []
+        for item, record in met:
+            if record.startswith(begin):
                 settled.keep(item)
             else:
-                due.append(item)
+                due.append((item, record))
         opened: list[tuple[StoredItem, bytes]] = []
-        for item, result in zip(due, _decrypted(ring, due), strict=True):
+        results = ring.decrypt_many(((record, item.context or {}) for item, record in due), errors="return")
+        for (item, _), result in zip(due, results, strict=True):
             if isinstance(result, SecureKitError):
                 settled.fail(item, result)
             else:
                 opened.append((item, result))
         if not opened:
             return []
-        records = ring.encrypt_many((plaintext, _context(item)) for item, plaintext in opened)
-        again = ring.decrypt_many(zip(records, (_context(item) for item, _ in opened), strict=True))
-        if [plaintext for _, plaintext in opened] != again or any(check_record(record) != primary for record in records):
-            del opened, again  # error trackers show the variables of a frame that raises
+        records = ring.encrypt_many((plaintext, item.context or {}) for item, plaintext in opened)
+        again = ring.decrypt_many((record, item.context or {}) for record, (item, _) in zip(records, opened, strict=True))
+        if [plaintext for _, plaintext in opened] != again or not all(record.startswith(begin) for record in records):
+            del opened, again, results, result  # error trackers show the variables of a frame that raises
             message = f"{path} was rotated while records moved to {primary}: make a new plan"
             raise RotationError(message)
-        return [
-            (item, to_text(record) if isinstance(item.data, str) else record) for (item, _), record in zip(opened, records, strict=True)
-        ]
+        moved = zip((item for item, _ in opened), records, strict=True)
+        return [(item, to_text(record) if isinstance(item.data, str) else record) for item, record in moved]
 
     def _aimed(self, path: str) -> tuple[Keyring, str]:
         """Return the keyring of ``path`` and its primary's id, which is the one that was planned.
@@ -219,12 +224,17 @@ def key_of(item: StoredItem) -> tuple[str, ...]:
     return (f"{item.keyring}@{check_record(_record(item.data))}",)
 
 
-def _decrypted(ring: Keyring, items: Sequence[StoredItem]) -> list[bytes | SecureKitError]:
-    return ring.decrypt_many(((_record(item.data), _context(item)) for item in items), errors="return")
+def _checked(item: StoredItem) -> bytes:
+    """Return the record of an item.
 
-
-def _context(item: StoredItem) -> Mapping[str, str]:
-    return item.context or {}
+    Raises:
+        securekit.exceptions.FormatError: It is none, or the item is one that cannot be handled.
+    """
+    if item.fault:
+        raise FormatError(item.fault)
+    record = _record(item.data)
+    check_record(record)
+    return record
 
 
 def _record(data: bytes | str) -> bytes:

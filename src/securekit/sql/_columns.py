@@ -105,6 +105,7 @@ class SqlColumns(Secretive):
         content: Content = "records",
         row: Sequence[str] = (),
     ) -> None:
+        self._identity = f"sql {table}"  # until it is known
         key, self._columns = _names("key", key), _names("columns", columns)
         self._content = content
         self._context = ContextOf(context)

@@ -135,6 +135,26 @@ def test_a_statement_that_takes_too_long(schema: sa.URL) -> None:
     assert "took longer than statement_timeout" in str(refused["read"])
 
 
+def test_a_connection_that_fails_at_its_first_statement_goes_back(schema: sa.URL) -> None:
+    """Whatever fails first in a transaction, its connection is not lost to the pool."""
+    customers(schema, 1)
+    engine = sa.create_engine(schema, pool_size=1, max_overflow=0, pool_timeout=0.1)
+    source = open_columns(engine)
+    items = everything(source)
+
+    @sa.event.listens_for(engine, "before_cursor_execute", retval=True)
+    def break_once(_connection: object, _cursor: object, statement: str, parameters: Any, *_: object) -> tuple[str, Any]:
+        return ("SELECT 1 / 0" if "set_config" in statement and broken else statement), parameters
+
+    broken = True
+    with pytest.raises(OSError, match="DivisionByZero"):
+        source.replace(again(items))
+    broken = False
+
+    assert source.replace(again(items)) == [True, True]
+    engine.dispose()
+
+
 def test_a_pool_that_is_exhausted(schema: sa.URL) -> None:
     """Too few connections for the workers is a TimeoutError that says so."""
     customers(schema, 1)

@@ -178,6 +178,17 @@ class SqlColumns(Secretive):
         with self._connected() as connection:
             return translated(lambda: self._items(connection, places, lock=False))
 
+    def reread(self, items: Sequence[StoredItem]) -> list[bytes | str | None]:
+        """Return what is in the place of each item now, as `securekit.rotation.RereadingSource`."""
+        with self._connected() as connection:
+            rows = translated(lambda: self._rows(connection, list(dict.fromkeys(item.place for item in items)), lock=False))
+        at = {column: number - len(self._columns) for number, column in enumerate(self._columns)}
+        found: list[bytes | str | None] = []
+        for item in items:
+            data = rows[item.place][at[self._column(item)]] if item.place in rows else None
+            found.append(bytes(data) if isinstance(data, memoryview) else data)
+        return found
+
     def replace(self, changes: Sequence[tuple[StoredItem, bytes | str]]) -> list[bool]:
         """Replace ciphertexts that are still as they were read, in one transaction, as `Source`."""
         with self._connected(writing=True) as connection:
@@ -248,10 +259,14 @@ class SqlColumns(Secretive):
             last, window = row[:width], min(4 * window, WINDOW)
 
     def _items(self, connection: Connection, places: Sequence[str], *, lock: bool) -> list[StoredItem]:
-        wanted = dict.fromkeys(places)
-        rows = self._statements.rows(connection, [self._layout.places.values(place) for place in wanted], lock=lock)
-        found = {self._layout.places.place(row[: len(self._layout.key)]): row for row in rows}
+        wanted = list(dict.fromkeys(places))
+        found = self._rows(connection, wanted, lock=lock)
         return [item for place in wanted if place in found for item in self._items_of(place, found[place])]
+
+    def _rows(self, connection: Connection, places: Sequence[str], *, lock: bool) -> dict[str, Sequence[Any]]:
+        width, place = len(self._layout.key), self._layout.places.place
+        rows = self._statements.rows(connection, [self._layout.places.values(place) for place in places], lock=lock)
+        return {place(row[:width]): row for row in rows}
 
     def _items_of(self, place: str, row: Sequence[Any]) -> Iterator[StoredItem]:
         about = dict(zip(self._names, row, strict=False))
@@ -274,15 +289,19 @@ class SqlColumns(Secretive):
     def _name(self, place: str, column: str) -> str:
         return f"{self._layout.name} {place[1:-1]} {column}"
 
+    def _column(self, item: StoredItem) -> str:
+        column = item.name.removeprefix(self._name(item.place, ""))
+        if column not in self._columns:
+            message = f"{item.name} is no item of {self._identity}"
+            raise ValueError(message)
+        return column
+
     def _replace(self, connection: Connection, changes: Sequence[tuple[StoredItem, bytes | str]]) -> list[bool]:
         wanted = [self._change(item, new) for item, new in changes]
         return translated(lambda: self._swap(connection, wanted))
 
     def _change(self, item: StoredItem, new: bytes | str) -> Change:
-        column = item.name.removeprefix(self._name(item.place, ""))
-        if column not in self._columns:
-            message = f"{item.name} is no item of {self._identity}"
-            raise ValueError(message)
+        column = self._column(item)
         if type(new) is not type(item.data):
             message = f"{item.name} is {type(item.data).__name__}, and so must its new ciphertext be, not {type(new).__name__}"
             raise TypeError(message)

@@ -128,10 +128,11 @@ class Journal:
         self._append(entry)
         _take(self.progress, self.plan, entry)
 
-    def finish(self, now: str) -> None:
-        """Note that nothing is left to do."""
-        self.progress.finished = True
-        self._append({"finished": now})
+    def finish(self, now: str, *, busy: int = 0) -> None:
+        """Note that nothing is left to do, but for what others are ``busy`` with."""
+        progress = self.progress
+        progress.finished, progress.totals.busy = True, busy
+        self._append({"done": {"place": progress.place, "totals": asdict(progress.totals)}}, {"finished": now})
 
     def __enter__(self) -> Self:
         """Use it."""

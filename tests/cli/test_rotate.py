@@ -220,6 +220,10 @@ def test_nothing_is_resumed_where_nothing_was_stopped(shop: Console) -> None:
         (("run", "--workers", "0"), "Invalid value for '--workers'", 2),
         (("run", "files", "--items-per-second", "0"), "a rate is more than 0 per second", 2),
         (("compromise", "eu/acme/customers@00000000", "--yes"), "no store has the key", 1),
+        (("verify", "eu/acme/customers@00000000"), "no store has the key eu/acme/customers@00000000: is it spelled", 1),
+        (("verify", "eu/acme/other@00000000"), "no store has the key eu/acme/other@00000000: is it spelled", 1),
+        (("verify", "9f3a01c2"), "a data key is named PATH@ID, not '9f3a01c2'", 2),
+        (("verify", "local 0bac1fe1ddce8316"), "hint: a name that is spelled wrongly is not needed either", 0),
     ],
 )
 def test_what_is_wrong_is_said(shop: Console, arguments: tuple[str, ...], error: str, code: int) -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import sys
 import threading
@@ -164,6 +165,8 @@ def verify(estate: Estate, key: str | None, *, workers: int, as_json: bool) -> N
     With KEY, such as eu/acme/customers@9f3a01c2 or "vault-transit transit/app v1": whether anything needs it. Exit code 0: nothing does;
     3: something does, or something does not open.
     """
+    if key:
+        _check_known(estate, key)
     proof = _verified(estate, workers)
     if as_json:
         print_json(proof.to_json() | ({"key": key, "needs": proof.known(key)} if key else {}))
@@ -174,6 +177,8 @@ def verify(estate: Estate, key: str | None, *, workers: int, as_json: bool) -> N
         note(f"{proof.items:,} items were read, {proof.failed:,} do not open")
         if key:
             note(f"{proof.known(key):,} items need {printable(key)}")
+            if not proof.known(key) and "@" not in key:
+                note("securekit: hint: a name that is spelled wrongly is not needed either; compare it with `securekit rotate plan`")
     if proof.failed or (key and proof.needs(key)):
         sys.exit(UNVERIFIED)
 
@@ -379,6 +384,28 @@ def _tell_json(state: RunProgress) -> None:
     from dataclasses import asdict
 
     click.echo(json.dumps({"progress": asdict(state)}))
+
+
+def _check_known(estate: Estate, key: str) -> None:
+    """Refuse the name of a data key that no store has: nothing needs it, which proves nothing of the key that was meant.
+
+    Raises:
+        ValueError: It is the bare id of a data key.
+        securekit.exceptions.KeyNotFoundError: There is no such key.
+    """
+    from securekit.exceptions import KeyNotFoundError
+    from securekit.keyring._survey import survey
+
+    if re.fullmatch(r"[0-9a-fA-F]{8}", key):
+        message = f"a data key is named PATH@ID, not {key!r}"
+        raise ValueError(message)
+    path, at, key_id = key.rpartition("@")
+    if not at or " " in key:
+        return
+    documents = [found for store in estate.stores.values() for _, found in survey(store.open(), [path])]
+    if not any(not isinstance(found, str) and found.key(key_id) for found in documents):
+        message = f"no store has the key {key}: is it spelled as `securekit rotate plan` shows it?"
+        raise KeyNotFoundError(message)
 
 
 def _verified(estate: Estate, workers: int) -> Verification:

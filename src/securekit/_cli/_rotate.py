@@ -23,7 +23,7 @@ from ._ui import FAILED, STOPPED, UNVERIFIED, fail, handled, note, print_json, p
 if TYPE_CHECKING:
     from types import FrameType
 
-    from securekit.rotation import Estate, Plan, Report, RunProgress, Verification
+    from securekit.rotation import Chain, Estate, Plan, Report, RunProgress, Verification
 
 __all__ = ["rotate"]
 
@@ -299,17 +299,27 @@ def compromise(estate: Estate, key: str, *, yes: bool, workers: int, dry_run: bo
         click.confirm("Rotate and re-encrypt all of this?", abort=True, err=True)
     with _stopping() as stop:
         chain = run_chain(estate, key, workers=workers, say=note, progress=_teller(as_json=as_json), stop=stop)
+    _tell_chain(chain, as_json=as_json)
+    if chain.proof is None:
+        sys.exit(STOPPED)
+    if chain.needed or chain.proof.failed:
+        sys.exit(UNVERIFIED)
+    _finish(chain.reports, as_json=True, stopped=False, quiet=True)
+
+
+def _tell_chain(chain: Chain, *, as_json: bool) -> None:
+    key = chain.key
     if as_json:
         proof = chain.proof.to_json() if chain.proof else None
-        print_json({"key": key, "rotated": chain.rotated, "proof": proof, "commands": chain.commands})
+        told = {"key": key, "rotated": chain.rotated, "proof": proof, "needed": chain.needed, "commands": chain.commands}
+        click.echo(json.dumps(told))
     if chain.proof:
         note(f"verified: {chain.proof.known(key):,} items still need {key}; {chain.proof.failed:,} do not open")
+        for name, items in chain.needed.items():
+            note(f"securekit: error: {items:,} items still need {printable(name)}: repair that, and start this again")
     note("left to do:")
     for command in chain.commands:
         click.echo(command, err=as_json)
-    if chain.proof is None:
-        sys.exit(STOPPED)
-    _finish(chain.reports, as_json=True, stopped=False, quiet=True)
 
 
 def _run_all(

@@ -17,10 +17,10 @@ from securekit import rotation
 from securekit.config import Document
 from securekit.config._state import HostState
 from securekit.envelope import Envelope
-from securekit.exceptions import RotationError
+from securekit.exceptions import KeyStateError, RotationError
 from securekit.keyring import FileKeyStore, KeyringWrapper, KeyStore
 from securekit.opening import open_wrapper
-from securekit.rotation import Estate, blast_radius, run_chain
+from securekit.rotation import Estate, blast_radius, do_what_is_due, find_due, run_chain
 from securekit.wrappers import KeyWrapper, LocalWrapper
 from tests.config.parts import host
 from tests.conftest import Count
@@ -398,3 +398,27 @@ def test_what_a_kek_of_thousands_of_keyrings_opened_is_found_soon(folder: Path) 
     blast = blast_radius(estate(), LocalWrapper.from_file("root.key").key_ref)
     assert sum(one.kind == "keyring" for one in blast) == 1502
     assert time.process_time() - begin < 5
+
+
+def test_a_staged_key_that_leaked_is_never_promoted(folder: Path) -> None:
+    """It waits to be the next primary, which nobody makes it any more: not by hand, and not when promotions are due."""
+    ring = store().keyring(A)
+    staged = ring.rotate(promote=False).full_name
+
+    run_chain(estate(), staged)
+    time.sleep(1.1)
+    do_what_is_due(estate())
+
+    ring.refresh()
+    assert ring.primary().full_name != staged
+    with pytest.raises(KeyStateError, match="it must not encrypt any more"):
+        ring.promote(staged)
+
+
+def test_a_staged_key_that_a_dropped_kek_knew_stops_nothing_that_is_due(folder: Path) -> None:
+    """It cannot be promoted, and so that is not due."""
+    store().keyring(A).rotate(promote=False)
+    run_chain(estate("new.key"), f"local {LocalWrapper.from_file('root.key').key_ref}")
+    time.sleep(1.1)
+    do_what_is_due(estate("new.key"))
+    assert not [one for one in find_due(estate("new.key")) if one.automatic]

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from securekit._wire.atomic import write_atomic
 from securekit.exceptions import RotationError
+from securekit.keyring._lifecycle import mark_due
 from securekit.keyring._survey import survey
 from securekit.wrappers._recipients import name_of
 
@@ -37,6 +38,7 @@ from ._plan import plan
 from ._verify import Verification, verify_jobs
 
 if TYPE_CHECKING:
+    from securekit.keyring import Keyring
     from securekit.keyring._document import KeyringDocument
 
     from ._engine import RunProgress
@@ -169,12 +171,20 @@ def _rotate(estate: Estate, leak: _Leak, todo: _Begun, say: Callable[[str], obje
         ring.refresh()
         if ring.primary().id == old:
             ring.rotate()
+        _forbid(ring, {name[-8:] for name in todo.leaked if name.rpartition("@")[0] == path})
         primary = ring.primary()
         rotated[path] = primary.full_name
         say(f"{store_name}: {primary.full_name} is primary now")
         since = (primary.promoted or primary.created).timestamp()
         latest = max(latest, since + ring.noticed_after)
     return rotated, latest
+
+
+def _forbid(ring: Keyring, leaked: set[str]) -> None:
+    """Mark leaked keys, so that nobody promotes one: it may be staged, and wait for that."""
+    document = ring._cache.current().opened.document  # noqa: SLF001 - no verb of a keyring does that by itself
+    if any(key.id in leaked and not key.due for key in document.keys):
+        ring._cache.update(lambda opened, _: mark_due(opened.document, leaked))  # noqa: SLF001
 
 
 class _Leak:

@@ -204,7 +204,7 @@ def test_a_leaked_key_is_followed(shop: Console) -> None:
     assert f"verified: 0 items still need {old}; 0 do not open" in done.err
     new = primary(shop)
     told = shop.ok("rotate", "compromise", new, "--yes", "--json")
-    assert json.loads(told.out[told.out.index('{\n  "key"') :])["rotated"] == {RING: primary(shop)}
+    assert json.loads(told.out.splitlines()[-1])["rotated"] == {RING: primary(shop)}
 
 
 def test_nothing_is_resumed_where_nothing_was_stopped(shop: Console) -> None:
@@ -220,6 +220,11 @@ def test_nothing_is_resumed_where_nothing_was_stopped(shop: Console) -> None:
         (("run", "--workers", "0"), "Invalid value for '--workers'", 2),
         (("run", "files", "--items-per-second", "0"), "a rate is more than 0 per second", 2),
         (("compromise", "eu/acme/customers@00000000", "--yes"), "no store has the key", 1),
+        (("verify", "eu/acme/customers@00000000"), "no store has the key eu/acme/customers@00000000: is it spelled", 1),
+        (("verify", "eu/acme/other@00000000"), "no store has the key eu/acme/other@00000000: is it spelled", 1),
+        (("compromise", "local 0bac1fe1ddce8316", "--yes"), "local 0bac1fe1ddce8316 opens nothing that is known: is it spelled", 1),
+        (("verify", "9f3a01c2"), "a data key is named PATH@ID, not '9f3a01c2'", 2),
+        (("verify", "local 0bac1fe1ddce8316"), "hint: a name that is spelled wrongly is not needed either", 0),
     ],
 )
 def test_what_is_wrong_is_said(shop: Console, arguments: tuple[str, ...], error: str, code: int) -> None:

@@ -21,6 +21,18 @@ from tests.rotation.parts import Table, filled
 PLAN: dict[str, Any] = {"kind": "re-encrypt", "source": "memory", "settings": {}, "targets": {"eu/acme/a": "00@11111111"}}
 
 
+# What somebody else may have written: JSON, and not what we write.
+MALFORMED = (
+    b"[" * 100_000 + b"\n",
+    b'{"done":5}\n',
+    b'{"done":{"place":"c","totals":[]}}\n',
+    b'{"round":Infinity}\n',
+    b'{"attempt":"x"}\n',
+    b'{"failed":[1]}\n',
+    b'{"targets":[1]}\n',
+)
+
+
 def lines(journal: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in journal.read_text().splitlines()]
 
@@ -61,10 +73,12 @@ def test_a_damaged_line_stops_everything(journal: Path) -> None:
     """What is not the last line cannot be a crash's: the number of the line and a way out are said."""
     fill(journal)
     whole = journal.read_bytes()
-    for bad in (b"{\n", b"[]\n", b"{}\n", b"\xff\n", b"1\n"):
+    for bad in (b"{\n", b"[]\n", b"{}\n", b"\xff\n", b"1\n", *MALFORMED):
         journal.write_bytes(whole + bad + b'{"round":2}\n')
         with pytest.raises(RotationError, match=r"line 6 of the journal .* is damaged: move it away"):
             Journal(journal, PLAN)
+        assert journal.read_bytes() == whole + bad + b'{"round":2}\n'
+        assert is_unfinished(journal, PLAN)
 
 
 def test_unknown_lines_and_members_are_those_of_a_newer_securekit(journal: Path) -> None:
@@ -114,7 +128,17 @@ def test_a_journal_belongs_to_one_process(journal: Path) -> None:
         pass
 
 
-@pytest.mark.parametrize("content", [b'{"journal":"securekit/rotation-journal/2"}\n', b'{"something":"else"}\n'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'{"journal":"securekit/rotation-journal/2"}\n',
+        b'{"journal":"securekit/rotation-journal/1"}\n',
+        b'{"something":"else"}\n',
+        b'{"something":"else"}\n{"without":"line feed"}',
+        b'{"something":"else"}',
+        b"the key of somebody, in one line without its end",
+    ],
+)
 def test_another_file_is_no_journal(journal: Path, content: bytes) -> None:
     """A file of another kind, or of a version to come, is refused and stays as it is."""
     journal.write_bytes(content)

@@ -11,7 +11,7 @@ from securekit import rotation
 from securekit.exceptions import RotationError
 from securekit.keyring import Keyring, KeyStore, StoredItem
 from securekit.testing import FlakyWrapper, memory_store
-from tests.rotation.parts import PATH, CountingTable, SharedTable, Table, context, filled, opens
+from tests.rotation.parts import PATH, CountingTable, SharedTable, Table, UncountedTable, context, filled, opens
 
 KINDS = pytest.mark.parametrize("kind", [Table, CountingTable, SharedTable])
 FORMS = pytest.mark.parametrize("text", [False, True], ids=["bytes", "text"])
@@ -292,3 +292,36 @@ def test_a_proof_tells_each_record_by_itself(store: KeyStore, ring: Keyring) -> 
         "row-faulty": "FormatError",
         "context": "DecryptionError",
     }
+
+
+@pytest.mark.parametrize("kind", [SharedTable, UncountedTable])
+def test_what_others_hold_all_the_time_is_left_and_counts_as_busy(
+    kind: type[SharedTable], store: KeyStore, ring: Keyring, journal: Path
+) -> None:
+    """A row that another transaction keeps locked is not passed over in silence, whoever counts, and whatever else fails."""
+    table = kind(filled(ring, 20) | {"garbage": b"", "rubbish": b""})
+    table.claimed = {"000003"}
+    ring.rotate()
+
+    held = rotation.run(rotation.plan(table, store=store), journal=journal)
+    table.claimed.clear()
+    freed = rotation.run(rotation.plan(table, store=store), journal=journal)
+
+    assert (held.state, held.changed, held.busy, held.failed) == ("finished", 19, 1, 2)
+    assert (freed.state, freed.changed, freed.busy, freed.failed) == ("finished", 20, 0, 2)
+
+
+def test_what_others_held_and_then_changed_or_deleted_is_not_busy(store: KeyStore, ring: Keyring, journal: Path) -> None:
+    """At the end it counts what is left, not who was in the way before."""
+    table = SharedTable(filled(ring, 20))
+    table.claimed = {"000003", "000004"}
+    ring.rotate()
+    plan = rotation.plan(table, store=store)
+
+    def finish_elsewhere(_: object) -> None:
+        if "000004" in table.rows:
+            del table.rows["000004"]
+            table.rows["000003"] = ring.encrypt(b"000003", context=context("000003"))
+
+    report = rotation.run(plan, journal=journal, progress=finish_elsewhere)
+    assert (report.state, report.changed, report.busy, report.failed) == ("finished", 18, 0, 0)

@@ -117,3 +117,30 @@ def test_a_clock_that_goes_back_destroys_nothing(store: MemoryKeyStore, clock: F
     clock.jump(-86_400)
     with pytest.raises(RotationError, match="verify again after that"):
         rotation.retire(old, store=store, proof=proof(store, clock), destroy=True)
+
+
+def test_a_source_that_names_the_wrong_keyring_frees_no_key(store: MemoryKeyStore, clock: FakeClock) -> None:
+    """What does not open counts for the key of the id that it names, whatever keyring the source says."""
+    ring = store.keyring(PATH, create=True)
+    store.keyring("eu/acme/orders", create=True)
+    table = Table(filled(ring, 3), keyring=lambda _: "eu/acme/orders")
+    old = ring.primary().full_name
+    clock.advance(10)
+    ring.rotate()
+    clock.advance(10)
+    found = proof(store, clock, table)
+
+    with pytest.raises(RotationError, match=f"3 items need {old}"):
+        rotation.retire(old, store=store, proof=found, clock=clock.time)
+    assert found.astray == {f"eu/acme/orders@{old[-8:]}": 3}
+    assert found.needs(f"eu/acme/orders@{old[-8:]}") == 3
+    assert found.needs(f"{PATH}@00000000") == 0
+
+
+@pytest.mark.parametrize("key", ["vault-transit transit/app v1", "vault-transit transit/app", "transit/app v1", "transit/app"])
+def test_a_kek_counts_however_it_is_called(key: str) -> None:
+    """By its full name, without its version, or by its reference alone."""
+    counts = {"vault-transit transit/app v1": 2, "local 0bac1fe1ddce8316": 1, "passphrase": 1}
+    found = Verification(("memory",), 0.0, 1.0, "me", 2, counts, 0, (), 0)
+    assert found.needs(key) == 2
+    assert (found.needs("0bac1fe1ddce8316"), found.needs("passphrase"), found.needs("transit"), found.needs("")) == (1, 1, 0, 0)

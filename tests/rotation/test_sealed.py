@@ -291,3 +291,22 @@ def test_a_kms_that_is_away_delays_files(root: Path, journal: Path) -> None:
         rotation.run(plan, journal=journal, patience=0)
     with pytest.raises(WrapperUnavailableError):
         rotation.verify(files(root), envelope=away, patience=0)
+
+
+def test_what_an_application_writes_while_a_file_becomes_durable_stays(root: Path, journal: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that is replaced at the very end of its encryption anew is left as it is, and counts as busy."""
+    sync, turns = os.fsync, iter([True])
+
+    def write_meanwhile(descriptor: int) -> None:
+        if next(turns, False):
+            with Envelope(OLD).open_writer(root / "a.sk", context={"file": "a.sk"}) as writer:
+                writer.write(b"of the application")
+        sync(descriptor)
+
+    plan = rotation.plan(files(root), envelope=exchange(), drop=[OLD], renew=True)
+    monkeypatch.setattr("securekit._wire.atomic.os.fsync", write_meanwhile)
+    outcome = plan.job.work(["a.sk"])
+
+    assert (outcome.busy, outcome.changed, outcome.failures) == (1, 0, [])
+    with Envelope(OLD).open_reader(root / "a.sk", context={"file": "a.sk"}) as reader:
+        assert reader.read() == b"of the application"

@@ -252,20 +252,21 @@ class _Engine:
 
     def run(self, workers: int, batch: int) -> None:
         """Work round after round, until nothing is left that does not fail."""
+        busy = 0
         for number in range(_MAX_ROUNDS):
             before = self._log.progress.totals.changed
             failed = self._round(workers, batch)
             if self._stopping.is_set():
                 return
             left = self._patience.keep(self._job.left)
-            if left is None:
-                left = self._busy + failed
+            # What was busy may have been done since, by another run. What neither was busy nor failed was left out.
+            busy = self._busy if left is None else min(self._busy, left)
             # The first round may have left out what the second does not.
             helped = number == 0 or self._log.progress.totals.changed > before
-            if left <= failed or not helped:
+            if (not busy and (left or 0) <= failed) or not helped:
                 break
             self._log.next_round()
-        self._log.finish(_now())
+        self._log.finish(_now(), busy=busy)
 
     def _round(self, workers: int, batch: int) -> int:
         """Work from where the journal is to the end. Return how many items failed."""

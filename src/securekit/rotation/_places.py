@@ -65,12 +65,15 @@ def work_at(source: Source, places: Sequence[str], replace: Replace) -> Outcome:
             if attempt == 0:
                 outcome.examined = len(claim.items)
                 outcome.size = sum(len(item.data) for item in claim.items)
+            seen = {item.place for item in claim.items}
             changes = replace(claim.items, settled)
             written = claim.replace(changes) if changes else []
+        if locked := [place for place in rest if place not in seen]:
+            outcome.busy += len(source.read(locked))  # none, if they are gone
         rest = _read_back(source, changes, written, settled)
         if not rest:
             return outcome
-    outcome.busy = len(rest)
+    outcome.busy += len(rest)
     return outcome
 
 

@@ -16,7 +16,7 @@ from securekit.exceptions import FormatError, SecureKitError, WrapperUnavailable
 from securekit.wrappers._exchange import is_due_for
 from securekit.wrappers._recipients import name_of
 
-from ._job import Failure, Outcome, Sighting, Tally
+from ._job import Failure, Outcome, Sighting, Tally, spellings
 from ._places import work_at
 
 if TYPE_CHECKING:
@@ -37,7 +37,8 @@ class Exchange:
 
     Args:
         envelope: Its wrappers are the recipients from now on; ``also_open`` opens what is still wrapped to others.
-        drop: The ``key_ref`` of recipients that are to be lost.
+        drop: The ``key_ref`` of recipients that are to be lost. With ``renew``, also the full name of a key, such as that of one version
+            of a Transit key that stays.
         renew: Items that a dropped recipient could open are encrypted anew, under a new data key: it may have kept the old one.
     """
 
@@ -83,7 +84,9 @@ class Exchange:
 
     def leaves(self, recipients: Sequence[WrappedKey]) -> bool:
         """Whether a recipient is among them that is to be dropped."""
-        return any(wrapped.key_ref in self.drop for wrapped in recipients)
+        if not self.renew:
+            return any(wrapped.key_ref in self.drop for wrapped in recipients)
+        return any(not spellings(name_of(wrapped)).isdisjoint(self.drop) for wrapped in recipients)
 
 
 class SealedJob:

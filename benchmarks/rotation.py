@@ -52,7 +52,7 @@ def _local(name: str, engine: Engine) -> Ratio:
         _updates(engine, "local"),
         name=f"`rewrap` of {KEYRINGS:,} keyrings in {name}, local KEKs; one bare `UPDATE` per row, commit per {COMMIT}",
         goal=2.5,
-        rounds=5,
+        rounds=15,
         number=1,
         items=KEYRINGS,
     )
@@ -87,7 +87,7 @@ def _transit(server: OpenBao, engine: Engine) -> Iterator[Ratio]:
     calls = sum(event.tries for event in events)
     what = f"`rewrap` of {KEYRINGS:,} keyrings in PostgreSQL to a new version of a Transit key, {calls} calls"
     assert calls <= 2 * math.ceil(KEYRINGS / batch) + KEYRINGS / COMMIT + 10
-    options: dict[str, Any] = {"rounds": 5, "number": 1, "items": KEYRINGS}
+    options: dict[str, Any] = {"rounds": 15, "number": 1, "items": KEYRINGS}
     yield compare(rewrap, rewrap_bare, name=f"{what}; hvac's `rewrap_data` alone, {math.ceil(KEYRINGS / batch)} calls", goal=1.3, **options)
     yield compare(rewrap, rewrap_and_update, name=f"{what}; hvac's `rewrap_data` and one bare `UPDATE` per row", goal=1.3, **options)
 

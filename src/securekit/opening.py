@@ -42,6 +42,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 from urllib.parse import parse_qsl, quote
 
+from securekit.exceptions import KeyStoreError
+
 if TYPE_CHECKING:
     from securekit.keyring import KeyStore, StoreOptions
     from securekit.vault import VaultConnection
@@ -82,6 +84,7 @@ def open_store(
     Raises:
         ValueError: A name has another form, or is missing.
         securekit.exceptions.KeyFileError: A key file is missing or not guarded.
+        securekit.exceptions.KeyStoreError: A package that the database needs is not installed.
     """
     variables = os.environ if environ is None else environ
     url = url or variables.get(STORE_VARIABLE)
@@ -110,9 +113,13 @@ def open_store(
         mount, _, prefix = rest.partition("/")
         return KvKeyStore(vault(), mount=mount, prefix=prefix or "keyrings", wrapper=wrappers, also_open=openers, **options)
     if kind.partition("+")[0] in {"sqlite", "postgresql"} and rest:
-        from securekit.sql import SqlKeyStore
+        try:
+            from securekit.sql import SqlKeyStore
 
-        return SqlKeyStore(url, wrapper=wrappers, also_open=openers, **options)
+            return SqlKeyStore(url, wrapper=wrappers, also_open=openers, **options)
+        except ImportError as error:  # SQLAlchemy, or the driver
+            missing = KeyStoreError(str(error))
+        raise missing
     shown = re.sub(r"//.*@", "//…@", url)  # a password may stand there
     message = (
         f"{shown!r} names no keystore: file:DIRECTORY, sqlite:///FILE, postgresql+psycopg://USER@HOST/NAME, vault:MOUNT/PREFIX or memory:"

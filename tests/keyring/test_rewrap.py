@@ -214,6 +214,8 @@ def test_rewrap_stops_at_the_first_failure() -> None:
     done: list[str] = []
     assert refusal(store_on(storage, wrapper=A).rewrap, B, report=done.append, batch=4) is FormatError
     assert done == PATHS[:6]
+    stopped = list(store_on(storage, wrapper=A, also_open=B)._rewrap_paths(PATHS, B, batch=4, stop=True))
+    assert [outcome.path for outcome in stopped] == PATHS[:7]
     del storage._documents[PATHS[6]]
     assert store_on(storage, wrapper=A).paths() == [*PATHS[:6], *PATHS[7:]]
     assert [KeyringDocument.decode(storage._documents[path]).document.revision for path in (*PATHS[:6], *PATHS[7:])] == [2] * 6 + [1] * 3

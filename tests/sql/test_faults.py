@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import URL, Engine, create_engine, exc, select, text
+from sqlalchemy import URL, Engine, create_engine, event, exc, select, text
 
 from securekit.exceptions import KeyStoreError, KeyStoreUnavailableError, SecureKitError
 from securekit.keyring import Event, EventKind
@@ -99,6 +99,21 @@ def small(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(place)], check=True)
 
 
+def test_a_log_that_cannot_be_emptied(sqlite: Place, caplog: pytest.LogCaptureFixture) -> None:
+    """The change itself is durable by then: it is no failure, and a warning says what stays."""
+
+    def fail(*arguments: Any) -> None:
+        if "wal_checkpoint" in arguments[2]:
+            raise exc.OperationalError(arguments[2], {}, _BrokenDisk())
+
+    ring = sqlite.store(sqlite.engine).keyring(PATH, create=True)
+    event.listen(sqlite.engine, "before_cursor_execute", fail)
+    new = ring.rotate().id
+    assert sqlite.store().keyring(PATH).primary().id == new
+    assert "stay in the log of the database until the next change" in caplog.text
+    assert "busy, while emptying the log (_BrokenDisk, SQLITE_IOERR)" in caplog.text
+
+
 @_needs_root
 def test_a_full_disk_loses_nothing(small: Path, count: Count) -> None:
     """When the disk is full, a change fails with our error, what was there is there, and with room again it works."""
@@ -178,6 +193,11 @@ def test_another_writers_lock_is_not_waited_for_without_end(postgresql: Place) -
     storage: Any = postgresql.store()._storage
     assert storage.database.write(lambda connection: connection.execute(text("SHOW lock_timeout")).scalar()) == "30s"
     assert storage.database.read(lambda connection: connection.execute(text("SHOW lock_timeout")).scalar()) == "0"
+
+
+class _BrokenDisk(sqlite3.Error):
+    sqlite_errorcode = 10
+    sqlite_errorname = "SQLITE_IOERR"
 
 
 class _Sqlite(sqlite3.Error):
@@ -277,6 +297,12 @@ from securekit.opening import open_store
 from securekit.wrappers import LocalWrapper
 open_store("sqlite:///keys.db", wrap=LocalWrapper(bytes(32)))
 """
+
+
+def test_a_driver_that_is_missing_is_named() -> None:
+    """The name of a store in a database says what to install, in an error that the command line shows."""
+    with pytest.raises(KeyStoreError, match=r"postgresql\+pg8000://h/d needs the package pg8000"):
+        open_store("postgresql+pg8000://h/d", wrap=LOCAL)
 
 
 def test_without_sqlalchemy_the_extra_is_named() -> None:

@@ -12,8 +12,7 @@ by itself and under its lock.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
 from typing import TYPE_CHECKING, TypeVar, cast
@@ -281,13 +280,22 @@ class _Item(Secretive):
         return self.path, self.data, cast("Opened", self.opened).document.revision
 
 
-@contextmanager
-def _captured(item: _Item) -> Iterator[None]:
+class _captured:  # noqa: N801 - as contextlib names its own, and faster than one of its generators
     """Keep an error as the item's outcome, without the frames that it passed, which have secrets."""
-    try:
-        yield
-    except (SecureKitError, ValueError) as error:
-        item.error = error.with_traceback(None)
+
+    __slots__ = ("_item",)
+
+    def __init__(self, item: _Item) -> None:
+        self._item = item
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
+        if isinstance(error, (SecureKitError, ValueError)):
+            self._item.error = error.with_traceback(None)
+            return True
+        return False
 
 
 def _unwrap(wrapper: KeyWrapper, items: Sequence[_Item]) -> list[bytes]:

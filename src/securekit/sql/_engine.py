@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The one way to a database: an engine, its transactions, and what its errors mean.
 
-SQLAlchemy is imported here and nowhere else at import time of a module; whoever lacks it is told the extra.
+SQLAlchemy is imported here, and by the others of this package from here; whoever lacks it is told the extra.
 
 No URL, password, statement or bound value is in any message. SQLAlchemy's errors are not kept as causes: they have statements
 and values as attributes, and their frames the password.
@@ -21,11 +21,9 @@ from securekit.secret import Secretive
 try:
     import sqlalchemy
     from sqlalchemy import exc
-except ImportError as error:
-    if (error.name or "").partition(".")[0] not in {"sqlalchemy", "typing_extensions"}:
-        raise
+except ModuleNotFoundError as error:
     _MESSAGE = "SQL databases are spoken to by the package SQLAlchemy: install securekit-platform[sql]"
-    raise ImportError(_MESSAGE, name="sqlalchemy") from None
+    raise ImportError(_MESSAGE, name="sqlalchemy") from error
 
 if TYPE_CHECKING:
     from sqlalchemy import URL, Connection, Engine
@@ -110,12 +108,10 @@ class Database(Secretive):
     def erase(self) -> bool:
         """Overwrite what SQLite's log still has of deleted and replaced rows; return whether that was possible now.
 
-        It is not while somebody reads, or in the caller's transaction.
+        It is not while somebody reads. In the caller's transaction it is left to the next change outside of one.
         """
-        if self.kind != "sqlite":
+        if self.kind != "sqlite" or self.connection is not None:
             return True
-        if self.connection is not None:
-            return False
         with self._pool.engine().connect() as connection:
             if self.file is not None:
                 connection.exec_driver_sql(f"PRAGMA busy_timeout = {_ERASE * 1000}")
@@ -230,16 +226,18 @@ def _make(url: URL, *, ours: bool) -> Engine:
         if url.get_driver_name() in _LIBPQ:
             wanted = {"connect_timeout": _CONNECT, "tcp_user_timeout": _WAIT * 1000}
             options["connect_args"] = {name: value for name, value in wanted.items() if name not in url.query}
-        engine = sqlalchemy.create_engine(url, **options)
+        if not url.get_dialect().is_async:
+            engine = sqlalchemy.create_engine(url, **options)
+            if kind == "sqlite" and ours:
+                sqlalchemy.event.listen(engine, "connect", _set_up_sqlite)
+            return engine
+        message = f"{shown} names a driver for asyncio: give one for threads, such as psycopg, and use akeyring, or a connection"
+        failure: Exception = ValueError(message)
     except exc.NoSuchModuleError:
         message = f"{shown} names no database that SQLAlchemy knows: sqlite:///FILE or postgresql+psycopg://…"
-        failure: Exception = ValueError(message)
+        failure = ValueError(message)
     except ImportError as error:
         failure = ImportError(f"{shown} needs the package {error.name}", name=error.name)
-    else:
-        if kind == "sqlite" and ours:
-            sqlalchemy.event.listen(engine, "connect", _set_up_sqlite)
-        return engine
     del url
     raise failure
 

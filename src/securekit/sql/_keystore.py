@@ -23,7 +23,7 @@ from securekit.keyring._storage import DocumentStorage
 from ._engine import Database, exc, no_such_table, sqlalchemy, store_error
 
 if TYPE_CHECKING:
-    from sqlalchemy import URL, Connection, Engine, MetaData, Table
+    from sqlalchemy import URL, Connection, Engine, Executable, MetaData, Table
 
     from securekit.keyring import StoreOptions, Wrappers
 
@@ -149,11 +149,12 @@ class SqlStorage(DocumentStorage):
 
     def _write_all(self, connection: Connection, items: Sequence[tuple[str, bytes, int | None]]) -> list[str]:
         """Write each item whose expected revision is there, and return the paths of the others."""
-        updates = [
+        updates: list[dict[str, Any]] = [
             {"at": path, "expected": expected, "new_revision": _revision(document), "new_document": document}
             for path, document, expected in items
             if expected is not None
         ]
+        updates.sort(key=lambda each: each["at"])  # in one order everywhere, so that two of these never wait for each other
         inserts = [(path, document) for path, document, expected in items if expected is None]
         conflicts = self._update(connection, updates)
         for path, document in inserts:
@@ -163,14 +164,11 @@ class SqlStorage(DocumentStorage):
         return conflicts
 
     def _update(self, connection: Connection, updates: list[dict[str, Any]]) -> list[str]:
-        if len(updates) > 1 and connection.dialect.supports_sane_multi_rowcount:
-            # All at once is much faster. It tells how many rows it has found, but not which; if not all, they are taken one by one.
-            attempt = connection.begin_nested()
-            if connection.execute(self._statements.update, updates).rowcount == len(updates):
-                attempt.commit()
-                return []
-            attempt.rollback()
-        return [cast("str", each["at"]) for each in updates if not connection.execute(self._statements.update, each).rowcount]
+        if len(updates) > 1 and self._statements.update_many is not None:
+            columns = {name: [each[name] for each in updates] for name in updates[0]}
+            written = set(connection.execute(self._statements.update_many, columns).scalars())
+            return [each["at"] for each in updates if each["at"] not in written]
+        return [each["at"] for each in updates if not connection.execute(self._statements.update, each).rowcount]
 
     def _has_table(self, connection: Connection) -> bool:
         return sqlalchemy.inspect(connection).has_table(self.table.name, schema=self.table.schema)
@@ -203,7 +201,7 @@ class SqlStorage(DocumentStorage):
         """Let SQLite's log go, which has what was replaced: keys that may have been destroyed."""
         failure = "somebody is reading"
         try:
-            if self.database.connection is not None or self.database.erase():
+            if self.database.erase():
                 return
         except exc.SQLAlchemyError as error:
             failure = str(store_error(error, "emptying the log"))
@@ -233,7 +231,9 @@ class SqlKeyStore(KeyStore):
 
     Args:
         database: A URL of SQLAlchemy, such as ``sqlite:///keys.db`` or ``postgresql+psycopg://app@db.example/app``; a ready
-            ``Engine``; or a ``Connection``. A password in a URL is never shown; the driver's own ways (``PGPASSFILE``) need none there.
+            ``Engine``; or a ``Connection``. A password in a URL is never shown; the driver's own ways (``PGPASSFILE``) need none
+            there. SQLite breaks in a child that is forked while connections are open: give a ready engine of it a ``NullPool``,
+            which the store's own has.
         table: The table's name, after a schema and a dot if it is in one.
         wrapper: As `securekit.KeyStore`.
         also_open: As `securekit.KeyStore`.
@@ -296,12 +296,29 @@ class _Statements:
             .where(column.path == bind("at"), column.revision == bind("expected"))
             .values(revision=bind("new_revision"), document=bind("new_document"), updated=sqlalchemy.func.now())
         )
+        self.update_many = None if kind == "sqlite" else _update_many(table)  # SQLite is no faster for all at once: it is no server
         self.delete = sqlalchemy.delete(table).where(column.path == bind("at"))
         from sqlalchemy.dialects import postgresql, sqlite
 
         insert = sqlite.insert(table) if kind == "sqlite" else postgresql.insert(table)
         # An error would end the caller's transaction; the number of rows is only kept if asked for.
         self.insert = insert.on_conflict_do_nothing().execution_options(preserve_rowcount=True)
+
+
+def _update_many(table: Table) -> Executable:
+    """Return one statement of PostgreSQL for many rows, which tells whose revision was the expected one."""
+    from sqlalchemy.dialects.postgresql import ARRAY
+
+    types = {"at": table.c.path, "expected": table.c.revision, "new_revision": table.c.revision, "new_document": table.c.document}
+    arrays = [sqlalchemy.cast(sqlalchemy.bindparam(name), ARRAY(column.type)) for name, column in types.items()]
+    names = [sqlalchemy.column(name, column.type) for name, column in types.items()]
+    fresh = sqlalchemy.func.unnest(*arrays).table_valued(*names).render_derived(name="fresh")
+    return (
+        sqlalchemy.update(table)
+        .where(table.c.path == fresh.c.at, table.c.revision == fresh.c.expected)
+        .values(revision=fresh.c.new_revision, document=fresh.c.new_document, updated=sqlalchemy.func.now())
+        .returning(table.c.path)
+    )
 
 
 def _document(path: str, revision: object, data: object) -> bytes | KeyStoreError:

@@ -19,6 +19,7 @@ from ._engine import Patience, SideBySide
 from ._job import Failure, spellings
 from ._journal import MAX_FAILURES, whoami
 from ._keyrings import Keyrings
+from ._places import walk
 from ._plan import job_of
 
 if TYPE_CHECKING:
@@ -155,16 +156,13 @@ def verify_jobs(
     keeper = Patience(patience, threading.Event())
     for job in jobs:
 
-        def batches(job: Job = job) -> Iterable[list[str]]:
-            after = ""
-            while places := keeper.keep(partial(job.all_places, after, _BATCH)):
-                after = places[-1]
-                yield places
+        def next_places(after: str, size: int, job: Job = job) -> list[str]:
+            return keeper.keep(partial(job.all_places, after, size))
 
         def look(places: list[str], job: Job = job) -> list[Sighting]:
             return keeper.keep(lambda: list(job.look(places)))
 
-        with SideBySide(iter(batches()), look, workers) as work:
+        with SideBySide(walk(next_places, _BATCH), look, workers) as work:
             for _, sightings in work:
                 for sighting in sightings:
                     counts.update(set(sighting.keys))

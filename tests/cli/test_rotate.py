@@ -263,3 +263,19 @@ def test_a_signal_stops_a_run_after_its_batches_and_resume_goes_on(shop: Console
     assert "stopped; what was done stands" in said
     assert "400 changed" in done.out
     assert [path.name for path in journal.parent.iterdir()] == [journal.name]
+
+
+def test_a_missing_source_is_noticed_before_a_key_is_destroyed(shop: Console) -> None:
+    """It was forgotten in rotation.toml: nothing that is read is under any key of the keyring."""
+    old = primary(shop)
+    shop.ok("keys", "rotate", RING)
+    time.sleep(1)
+    shop.write("rotation.toml", shop.read("rotation.toml").replace(CUSTOMERS.encode(), b""))
+    missing = "nothing that was read is under any key of eu/acme/customers: is a source missing from rotation.toml?"
+
+    assert f"securekit: warning: {missing}" in shop.ok("rotate", "retire", old).err
+    time.sleep(2.1)
+    refused = shop("rotate", "retire", old, "--destroy", "--yes")
+    assert (refused.code, f"securekit: error: {missing}" in refused.err) == (1, True)
+    assert "4 items were read, of keyrings (all), files " in refused.err
+    shop.ok("rotate", "retire", old, "--destroy", "--yes", "--force", old)

@@ -14,7 +14,7 @@ from securekit import rotation
 from securekit.exceptions import RotationError
 from securekit.keyring import Keyring, KeyStore
 from securekit.rotation._job import Failure, Outcome
-from securekit.rotation._journal import MAX_FAILURES, Journal, is_unfinished, journal_of, source_of, whoami
+from securekit.rotation._journal import MAX_FAILURES, Journal, is_unfinished, journal_of, source_of, unfinished, whoami
 from tests.conftest import Count
 from tests.rotation.parts import Table, filled
 
@@ -223,3 +223,14 @@ def test_who_works_is_told_without_a_user_database(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr("getpass.getuser", unknown)
     assert whoami().startswith(f"{os.getuid()}@")
+
+
+def test_the_last_journal_of_a_source_counts(tmp_path: Path) -> None:
+    """A run that was given up for another plan is not gone on with for ever."""
+    for name in ("a-0001", "a-0002", "b-0009", "b-0010"):
+        fill(tmp_path / f"{name}.journal")
+    fill(tmp_path / "by hand.journal")
+    with Journal(tmp_path / "a-0002.journal", PLAN) as log:
+        log.finish("2026-11-26T01:00:00+00:00")
+    assert unfinished(tmp_path) == ["b"]
+    assert unfinished(tmp_path / "nowhere") == []

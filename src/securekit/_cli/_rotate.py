@@ -144,9 +144,9 @@ def run(estate: Estate, names: tuple[str, ...], *, dry_run: bool, as_json: bool,
 @_with_estate
 def resume(estate: Estate, *, workers: int, as_json: bool) -> None:
     """Go on with every run that was not finished."""
-    from securekit.rotation._journal import is_unfinished, source_of
+    from securekit.rotation._journal import unfinished
 
-    names = sorted({source_of(file) for file in estate.journals.glob("*.journal") if is_unfinished(file)} & estate.sources.keys())
+    names = [name for name in unfinished(estate.journals) if name in estate.sources]
     if not names:
         note("no run is unfinished")
         return
@@ -212,6 +212,8 @@ def retire(estate: Estate, key: str, *, destroy: bool, force: str | None, yes: b
             f"{proof.needs(key):,} items need {key}" if proof else f"{key} would be {'destroyed' if destroy else 'disabled'} without proof"
         )
         return
+    if proof is not None:
+        _check_breadth(proof, key, destroy=destroy)
     if destroy and not yes:
         click.confirm(f"Destroy {key} for ever?", abort=True, err=True)
     done = retire_key(key, store=store, proof=proof, destroy=destroy, force=force)
@@ -416,6 +418,25 @@ def _check_known(estate: Estate, key: str) -> None:
     if not any(not isinstance(found, str) and found.key(key_id) for found in documents):
         message = f"no store has the key {key}: is it spelled as `securekit rotate plan` shows it?"
         raise KeyNotFoundError(message)
+
+
+def _check_breadth(proof: Verification, key: str, *, destroy: bool) -> None:
+    """Say what was read, and that a source may be missing if nothing of it was under any key of the keyring.
+
+    Raises:
+        securekit.exceptions.RotationError: That is so, and the key is to be destroyed.
+    """
+    note(f"{proof.items:,} items were read, of {printable(', '.join(proof.sources))}")
+    path = key.rpartition("@")[0]
+    if any(name.rpartition("@")[0] == path for name in proof.counts):
+        return
+    text = f"nothing that was read is under any key of {path}: is a source missing from rotation.toml?"
+    if destroy:
+        from securekit.exceptions import RotationError
+
+        message = f"{text} If there is none, say so with --force {key}"
+        raise RotationError(message)
+    note(f"securekit: warning: {printable(text)}")
 
 
 def _verified(estate: Estate, workers: int) -> Verification:

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Generic, Self, TypeVar
 from securekit.exceptions import KeyStoreUnavailableError, WrapperUnavailableError
 
 from ._journal import Journal
+from ._places import walk
 from ._report import Report
 
 if TYPE_CHECKING:
@@ -171,7 +172,7 @@ class Pace:
     """
 
     def __init__(self, items: float | None, size: float | None, stopping: threading.Event) -> None:
-        if (items is not None and items <= 0) or (size is not None and size <= 0):
+        if not all(rate is None or rate > 0 for rate in (items, size)):  # which NaN is not, either
             message = "a rate is more than 0 per second"
             raise ValueError(message)
         self._items = items
@@ -292,12 +293,10 @@ class _Engine:
         return failed
 
     def _batches(self, size: int) -> Iterator[list[str]]:
-        after = self._log.progress.place
-        while not self._stopping.is_set():
-            places = self._patience.keep(partial(self._job.places, after, size))
-            if not places:
-                return
-            after = places[-1]
+        def next_places(after: str, size: int) -> list[str]:
+            return [] if self._stopping.is_set() else self._patience.keep(partial(self._job.places, after, size))
+
+        for places in walk(next_places, size, after=self._log.progress.place):
             self._pace.wait(len(places))
             yield places
 

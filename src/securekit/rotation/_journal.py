@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from ._job import Outcome
 
-__all__ = ["FORMAT", "Journal", "Progress", "Totals", "is_unfinished", "journal_of", "source_of", "whoami"]
+__all__ = ["FORMAT", "Journal", "Progress", "Totals", "is_unfinished", "journal_of", "source_of", "unfinished", "whoami"]
 
 FORMAT = "securekit/rotation-journal/1"
 MAX_FAILURES = 1000  # that are kept in memory and reported one by one; the journal has all
@@ -233,6 +233,15 @@ def is_unfinished(file: Path, plan: Mapping[str, Any] | None = None) -> bool:
             else:
                 _take(progress, first, entry)
     return first is not None and not progress.finished and (plan is None or not _disagreement(first, plan))
+
+
+def unfinished(directory: Path) -> list[str]:
+    """Return the names of the sources whose last journal in ``directory`` is that of a run that can go on."""
+    last: dict[str, tuple[int, Path]] = {}
+    for file in directory.glob("*.journal"):
+        if name := source_of(file):
+            last[name] = max(last.get(name, (0, file)), (int(_number(file.name, name)), file))
+    return sorted(name for name, (_, file) in last.items() if is_unfinished(file))
 
 
 def source_of(file: Path) -> str:

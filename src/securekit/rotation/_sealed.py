@@ -17,7 +17,7 @@ from securekit.wrappers._exchange import is_due_for
 from securekit.wrappers._recipients import name_of
 
 from ._job import Failure, Outcome, Sighting, Tally, spellings
-from ._places import work_at
+from ._places import walk, work_at
 
 if TYPE_CHECKING:
     from securekit.envelope import Envelope
@@ -115,13 +115,11 @@ class SealedJob:
         """Count the messages by their recipients, by reading all of them."""
         groups: Counter[tuple[tuple[str, ...], str, str]] = Counter()
         sizes: Counter[tuple[tuple[str, ...], str, str]] = Counter()
-        after = ""
-        while places := self._source.places(after, _PAGE):
+        for places in walk(self._source.places, _PAGE):
             for item in self._source.read(places):
                 group = self._group(item)
                 groups[group] += 1
                 sizes[group] += len(item.data)
-            after = places[-1]
         for (keys, action, fault), items in sorted(groups.items()):
             yield Tally(keys, items, sizes[keys, action, fault], action=action, fault=fault)
 
@@ -143,7 +141,7 @@ class SealedJob:
 
     def work(self, places: Sequence[str]) -> Outcome:
         """Exchange the recipients of what is at ``places``."""
-        return work_at(self._source, places, self._changes)
+        return work_at(self._source, places, self._changes, self.look)
 
     def look(self, places: Sequence[str]) -> Iterator[Sighting]:
         """Open what is at ``places``."""
@@ -188,8 +186,12 @@ class SealedJob:
         sealed, recipients = _read(item)
         envelope, context = self._exchange.envelope, item.context or {}
         if self._exchange.renew:
-            leaves = self._exchange.leaves(recipients)
-            return envelope.encrypt(envelope.decrypt(sealed, context=context), context=context) if leaves else None
+            if not self._exchange.leaves(recipients):
+                return None
+            try:
+                return envelope.encrypt(envelope.decrypt(sealed, context=context), context=context)
+            except SecureKitError as error:
+                raise error.with_traceback(None)  # noqa: B904 - the same error: trackers show the frames below, which have the plaintext
         new = envelope.rewrap(sealed, drop=self._exchange.drop)
         return None if new == sealed else new
 

@@ -6,7 +6,8 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -19,6 +20,7 @@ from ._engine import Patience, SideBySide
 from ._job import Failure, spellings
 from ._journal import MAX_FAILURES, whoami
 from ._keyrings import Keyrings
+from ._places import walk
 from ._plan import job_of
 
 if TYPE_CHECKING:
@@ -152,19 +154,17 @@ def verify_jobs(
     astray: Counter[str] = Counter()
     failures: list[Failure] = []
     items = failed = unknown = 0
-    keeper = Patience(patience, threading.Event())
+    stopping = threading.Event()
+    keeper = Patience(patience, stopping)
     for job in jobs:
 
-        def batches(job: Job = job) -> Iterable[list[str]]:
-            after = ""
-            while places := keeper.keep(partial(job.all_places, after, _BATCH)):
-                after = places[-1]
-                yield places
+        def next_places(after: str, size: int, job: Job = job) -> list[str]:
+            return keeper.keep(partial(job.all_places, after, size))
 
         def look(places: list[str], job: Job = job) -> list[Sighting]:
             return keeper.keep(lambda: list(job.look(places)))
 
-        with SideBySide(iter(batches()), look, workers) as work:
+        with SideBySide(walk(next_places, _BATCH), look, workers) as work, _ends(stopping):
             for _, sightings in work:
                 for sighting in sightings:
                     counts.update(set(sighting.keys))
@@ -189,6 +189,16 @@ def verify_jobs(
         unknown=unknown,
         astray=dict(astray),
     )
+
+
+@contextmanager
+def _ends(stopping: threading.Event) -> Iterator[None]:
+    """Let nobody wait for what cannot be reached, when an error or an interrupt ends the work."""
+    try:
+        yield
+    except BaseException:
+        stopping.set()
+        raise
 
 
 def _moment(seconds: float) -> str:

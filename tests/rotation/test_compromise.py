@@ -422,3 +422,17 @@ def test_a_staged_key_that_a_dropped_kek_knew_stops_nothing_that_is_due(folder: 
     time.sleep(1.1)
     do_what_is_due(estate("new.key"))
     assert not [one for one in find_due(estate("new.key")) if one.automatic]
+
+
+def test_a_keyring_of_the_same_path_in_another_store_stays(folder: Path) -> None:
+    """It has other keys, of which none has leaked."""
+    leaked = store().keyring(A).primary().full_name
+    other = FileKeyStore("other", wrapper=LocalWrapper.from_file("other.key"), refresh=1, stale_if_error=1).keyring(A, create=True)
+    table = tomllib.loads(TOML.format(wrap="root.key"))
+    table["store"].append({"name": "other", "url": "file:other/", "wrap": ["local:other.key"]})
+
+    chain = run_chain(Estate.of(table), leaked)
+
+    other.refresh()
+    assert len(other.keys()) == 1
+    assert chain.rotated == {A: store().keyring(A).primary().full_name}

@@ -222,7 +222,7 @@ class _Leak:
     def documents(self) -> Iterator[tuple[str, KeyringDocument]]:
         """Yield the keyrings that must rotate, with their stores: those that it opened, and its own, parents first."""
         for (store, path), document in sorted(self._documents.items(), key=lambda item: (item[0][1].count("/"), item[0])):
-            own = self.is_data_key and self.key.rpartition("@")[0] == path
+            own = (store, self.key) in self.data_keys and self.key.rpartition("@")[0] == path
             if own or (store, path) in self.wrapped:
                 yield store, document
 

@@ -436,3 +436,24 @@ def test_a_keyring_of_the_same_path_in_another_store_stays(folder: Path) -> None
     other.refresh()
     assert len(other.keys()) == 1
     assert chain.rotated == {A: store().keyring(A).primary().full_name}
+
+
+def test_documents_under_a_version_of_a_transit_key_are_known(folder: Path, bao: OpenBao, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody raises ``min_decryption_version`` over a document that still needs the old one, and its secrets were opened by it."""
+    name = f"leak-{time.monotonic_ns()}"
+    bao.request("POST", f"transit/keys/{name}", {"type": "aes256-gcm96"})
+    monkeypatch.setenv("VAULT_ADDR", bao.address)
+    monkeypatch.setenv("VAULT_TOKEN", bao.root_token)
+    wrapper = open_wrapper(f"vault:transit/{name}")
+    shutil.rmtree("config")
+    Path("config").mkdir()
+    write_document(wrapper)
+    bao.request("POST", f"transit/keys/{name}/rotate", {})
+    old = f"vault-transit transit/{name} v1"
+    source = {"name": "configuration", "kind": "config", "root": "config", "identity": [f"vault:transit/{name}"]}
+
+    proof = rotation.verify(rotation.ConfigDocuments("config", identity=wrapper))
+    blast = blast_radius(Estate.of({"source": [source]}), old)
+
+    assert (proof.counts, proof.needs(old)) == ({old: 1}, 1)
+    assert [(one.kind, one.what) for one in blast] == [("secret", "app.yaml: password")]

@@ -30,7 +30,7 @@ from securekit.keyring._lifecycle import mark_due
 from securekit.keyring._survey import survey
 from securekit.wrappers._recipients import name_of
 
-from ._documents import ConfigDocuments
+from ._documents import ConfigDocuments, find_documents, keys_of
 from ._engine import run
 from ._job import spellings
 from ._journal import journal_of
@@ -355,16 +355,13 @@ def _blast(estate: Estate, leak: _Leak) -> list[Blast]:
 
 def _secrets(source: EstateSource, leak: _Leak) -> Iterator[Blast]:
     """Yield the values of configuration documents that a leaked key opened."""
-    from ._documents import find_documents
-
     documents = source.open()
     if not isinstance(documents, ConfigDocuments):
         return
     for place, found in find_documents(documents.root):
         if isinstance(found, str):
             continue
-        names = [f"{one.wrapper} {one.key_ref}".rstrip() for one in found.required.recipients]
-        if leak.opened(names):
+        if leak.opened(keys_of(found)):
             yield from (Blast(source.name, "secret", f"{place}: {leaf.name}", 1) for leaf in found.leaves() if leaf.token is not None)
 
 

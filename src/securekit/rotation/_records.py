@@ -121,8 +121,9 @@ class RecordsJob:
         """Decrypt what is at ``places``."""
         by_ring: dict[str, list[StoredItem]] = {}
         for item in self._source.read(places):
-            if item.fault:
-                yield _failed(item, FormatError(item.fault))
+            _, fault = _key_id_of(item.data, item.fault)
+            if fault:
+                yield _failed(item, FormatError(fault))
             else:
                 by_ring.setdefault(item.keyring, []).append(item)
         for path, items in by_ring.items():

@@ -299,6 +299,7 @@ def test_secrets_of_documents_are_to_be_changed_at_their_source(folder: Path) ->
     table = tomllib.loads(TOML.format(wrap="root.key"))
     table["source"][-1].pop("recipients")
     fingerprint = host(0).name[1]
+    Path("config/damaged.yaml").write_text("password: ENC[sk1,AAAA]\nsecurekit: {}\n")  # which is named by the verification
     blast = blast_radius(Estate.of(table), fingerprint)
     chain = run_chain(Estate.of(table), fingerprint)
 

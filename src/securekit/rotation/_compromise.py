@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from securekit._wire.atomic import write_atomic
 from securekit.exceptions import RotationError
@@ -336,9 +336,7 @@ def _plans(estate: Estate, source: EstateSource, leak: _Leak) -> Iterator[Plan]:
         return
     stay = {wrapper.key_ref for wrapper in envelope.recipients}
     drop = [reference for reference in leak.references() if reference not in stay]
-    renewed = plan(opened, envelope=envelope, drop=drop, renew=True) if drop else None
-    if renewed is not None:
-        yield renewed
+    yield plan(opened, envelope=envelope, drop=drop, renew=True)  # the key itself is among them, or `check_replaced` had refused
 
 
 def _blast(estate: Estate, leak: _Leak) -> list[Blast]:
@@ -355,9 +353,7 @@ def _blast(estate: Estate, leak: _Leak) -> list[Blast]:
 
 def _secrets(source: EstateSource, leak: _Leak) -> Iterator[Blast]:
     """Yield the values of configuration documents that a leaked key opened."""
-    documents = source.open()
-    if not isinstance(documents, ConfigDocuments):
-        return
+    documents = cast("ConfigDocuments", source.open())
     for place, found in find_documents(documents.root):
         if isinstance(found, str):
             continue

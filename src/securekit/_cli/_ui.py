@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FAILED",
+    "SAY_EVERY",
     "STOPPED",
     "UNVERIFIED",
     "fail",
@@ -48,7 +49,7 @@ __all__ = [
 FAILED = 1
 UNVERIFIED = 3
 STOPPED = 130  # as shells have it for an interrupt
-_SAY_EVERY = 5.0  # seconds
+SAY_EVERY = 5.0  # seconds
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -93,10 +94,16 @@ def progress(unit: str, total: int | None = None) -> Iterator[Callable[[int], No
         from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
         columns = [TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()]
-        of_bytes = columns if unit == "bytes" else Progress.get_default_columns()
-        with Progress(*of_bytes, console=Console(stderr=True), transient=True) as bar:
-            task = bar.add_task(unit, total=total)
-            yield lambda done: bar.advance(task, done)
+        of_items = [*Progress.get_default_columns(), TextColumn("{task.fields[rate]}")]
+        with Progress(*(columns if unit == "bytes" else of_items), console=Console(stderr=True), transient=True) as bar:
+            task = bar.add_task(unit, total=total, rate="")
+            begin = time.monotonic()
+
+            def advance_bar(done: int) -> None:
+                bar.advance(task, done)
+                bar.update(task, rate=f"{bar.tasks[0].completed / (time.monotonic() - begin):,.0f}/s")
+
+            yield advance_bar
         return
     begin = said = time.monotonic()
     count = 0
@@ -106,7 +113,7 @@ def progress(unit: str, total: int | None = None) -> Iterator[Callable[[int], No
         nonlocal said, count
         with lock:
             count += done
-            if (now := time.monotonic()) - said >= _SAY_EVERY:
+            if (now := time.monotonic()) - said >= SAY_EVERY:
                 said = now
                 note(f"{count:,}{f' of {total:,}' if total else ''} {unit} after {now - begin:.0f} s")
 

@@ -221,3 +221,17 @@ def test_a_trust_that_allows_the_new_recipients_lets_them_in(root: Path, journal
 
     assert (report.changed, report.failures) == (1, ())
     assert set(recipients(root / "a.yaml")) == {host(0).name[1], host(1).name[1]}
+
+
+def test_a_host_that_leaves_reads_nothing_new(tmp_path: Path, journal: Path) -> None:
+    """Those that stay read on; everything is encrypted anew, without asking what the one that left is."""
+    write(tmp_path / "config/a.yaml", host(0), host(1))
+    before = [leaf.token for leaf in Document.read(tmp_path / "config/a.yaml").leaves() if leaf.token]
+    source = ConfigDocuments(tmp_path / "config", identity=host(0).private, recipients=[host(0).public])
+
+    report = rotation.run(rotation.plan(source), journal=journal)
+
+    assert report.changed == 1
+    assert recipients(tmp_path / "config/a.yaml") == [host(0).name[1]]
+    assert [leaf.token for leaf in Document.read(tmp_path / "config/a.yaml").leaves() if leaf.token] != before
+    assert password(tmp_path / "config/a.yaml", host(0)) == "hunter2-canary"

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import json
 import os
+import pty
+import re
 import signal
 import sqlite3
 import subprocess
@@ -12,7 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -334,3 +336,31 @@ def test_a_signing_key_may_have_a_password(shop: Console) -> None:
     shop.ok("identity", "new", "--type", "ed25519", "--key", "ops.key", "--cert", "ops.pem", "--name", "ops", "--password-file", "word")
     shop.ok("rotate", "run", "files", "--report", "reports", "--sign", "ops.key", stdin="correct horse\n")
     assert SignedReport.verify(shop.read("reports/files-0001.json"), SigningCertificate.read(shop.read("ops.pem")))["failed"] == 0
+
+
+def test_a_terminal_shows_the_rate_and_the_time_that_is_left(shop: Console) -> None:
+    """In a bar, while it runs."""
+    shop.ok("keys", "rotate", RING)
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "securekit", "rotate", "run", "customers", "--batch", "5", "--items-per-second", "15"]
+    environment = {**os.environ, **shop.env, "TERM": "xterm", "COLUMNS": "120"}
+    with subprocess.Popen(command, env=environment, stderr=theirs, stdout=subprocess.DEVNULL) as process:
+        os.close(theirs)
+        shown = b""
+        with suppress(OSError):  # the end of a terminal
+            while data := os.read(ours, 65536):
+                shown += data
+    os.close(ours)
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode())
+    assert process.returncode == 0
+    assert re.search(r"items .*%.* 0:00:0[0-9] +[0-9]+/s", text)
+
+
+@pytest.mark.parametrize("command", [("auto",), ("compromise", "--yes")])
+def test_long_work_says_how_far_it_is(shop: Console, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]) -> None:
+    """A line now and then, where nobody asked for JSON."""
+    monkeypatch.setattr("securekit._cli._rotate.SAY_EVERY", 0)
+    old = primary(shop)
+    shop.ok("keys", "rotate", RING)
+    done = shop("rotate", *command, *([old] if command[0] == "compromise" else []))
+    assert "30 of 30 changed, " in done.err

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import threading
 import time
@@ -289,6 +290,33 @@ def test_a_begun_chain_of_another_version_is_not_touched(folder: Path) -> None:
     begun.write_text('{"format":"securekit/rotation-compromise/2"}')
     with pytest.raises(RotationError, match="is of another version of securekit"):
         run_chain(estate(), leaked)
+    for bad in ("", "[]", "[" * 100_000, '{"format":"securekit/rotation-compromise/1"}'):
+        begun.write_text(bad)
+        with pytest.raises(RotationError, match="is damaged: move it away"):
+            run_chain(estate(), leaked)
+    body = {"format": "securekit/rotation-compromise/1", "keyrings": [["gone", A, "00000000"]], "rewrapped": [], "leaked": []}
+    begun.write_text(json.dumps(body))
+    with pytest.raises(RotationError, match="speaks of stores that are not there any more: gone"):
+        run_chain(estate(), leaked)
+
+
+def test_what_was_written_down_takes_nothing_away(folder: Path) -> None:
+    """Who can write to the journals cannot make a chain pass over what has leaked."""
+    leaked = store().keyring(A).primary().full_name
+    stop = threading.Event()
+    stop.set()
+    shutil.copytree("keys", "before")
+    run_chain(estate(), leaked, stop=stop)
+    shutil.rmtree("keys")
+    shutil.copytree("before", "keys")
+    (begun,) = Path("rotation-journals").glob("compromise-*.json")
+    begun.write_text('{"format":"securekit/rotation-compromise/1","keyrings":[],"rewrapped":[],"leaked":[]}')
+
+    chain = run_chain(estate(), leaked)
+
+    assert chain.rotated.keys() == {A}
+    assert chain.needed == {}
+    assert f"securekit rotate retire {leaked}" in chain.commands
 
 
 def test_secrets_of_documents_are_to_be_changed_at_their_source(folder: Path) -> None:

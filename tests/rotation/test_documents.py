@@ -201,3 +201,37 @@ def test_a_document_that_cannot_be_read_is_to_be_looked_at(root: Path, monkeypat
     monkeypatch.setattr(Path, "open", refuse)
     (fault,) = [tally.fault for tally in rotation.plan(ConfigDocuments(root, identity=host(0).private)).tallies if tally.fault]
     assert "other.yaml" in fault
+
+
+def test_a_trust_that_allows_the_new_recipients_lets_them_in(root: Path, journal: Path, tmp_path: Path) -> None:
+    """What is written keeps to the policy that it states."""
+    block = Document.read(root / "a.yaml").required
+    anna = author("anna")
+    names = ", ".join(f'"{":".join(one.name)}"' for one in (host(0), host(1)))
+    trust = tmp_path / "trust.toml"
+    trust.write_text(
+        f'[[document]]\nid = "{block.document.hex()}"\nenvironment = "production"\nsigners = ["""\n{anna.certificate.pem}"""]\n'
+        f"recipients = [{names}]\ngeneration = 1\n"
+    )
+    trust.chmod(0o600)
+    new = [host(0).public, host(1).public]
+    source = ConfigDocuments(root / "a.yaml", identity=host(0).private, recipients=new, trust=trust, sign=anna.key)
+
+    report = rotation.run(rotation.plan(source), journal=journal)
+
+    assert (report.changed, report.failures) == (1, ())
+    assert set(recipients(root / "a.yaml")) == {host(0).name[1], host(1).name[1]}
+
+
+def test_a_host_that_leaves_reads_nothing_new(tmp_path: Path, journal: Path) -> None:
+    """Those that stay read on; everything is encrypted anew, without asking what the one that left is."""
+    write(tmp_path / "config/a.yaml", host(0), host(1))
+    before = [leaf.token for leaf in Document.read(tmp_path / "config/a.yaml").leaves() if leaf.token]
+    source = ConfigDocuments(tmp_path / "config", identity=host(0).private, recipients=[host(0).public])
+
+    report = rotation.run(rotation.plan(source), journal=journal)
+
+    assert report.changed == 1
+    assert recipients(tmp_path / "config/a.yaml") == [host(0).name[1]]
+    assert [leaf.token for leaf in Document.read(tmp_path / "config/a.yaml").leaves() if leaf.token] != before
+    assert password(tmp_path / "config/a.yaml", host(0)) == "hunter2-canary"

@@ -15,7 +15,8 @@ from securekit.config import Document
 from securekit.config._state import HostState
 from securekit.envelope import Envelope
 from securekit.keyring import KeyStore
-from securekit.rotation import Due, Estate, do_what_is_due, find_due
+from securekit.rotation import Due, Estate, Policy, do_what_is_due, find_due
+from securekit.rotation._due import _of_certificate
 from securekit.wrappers import CertificateWrapper, LocalWrapper
 from tests.config.parts import host
 from tests.identities import issue, private_key
@@ -295,3 +296,8 @@ def test_one_rotation_is_due_whatever_the_reasons(folder: Path) -> None:
     """Past its end, and too old."""
     store().keyring(PATH).rotate(not_after=datetime.now(UTC) + timedelta(days=1))
     assert [one.what for one in find_due(estate(), now=time.time() + 91 * DAY) if one.action == "rotate"] == [PATH]
+
+
+def test_a_certificates_end_that_is_no_time_is_passed_over() -> None:
+    """What stands about a recipient in a document is not authenticated before that is opened."""
+    assert list(_of_certificate("keys", "soon", "x509-rsa-oaep-256 00", Policy(), time.time())) == []

@@ -423,3 +423,29 @@ def test_a_plan_says_what_there_is_to_do(store: KeyStore, ring: Keyring) -> None
     table = Table(filled(ring, 3))
     ring.rotate()
     assert repr(rotation.plan(table, store=store)).endswith(": re-encrypt 3 of 3 items of memory customers>")
+
+
+def test_a_keyring_that_is_rotated_within_a_batch_stops_the_run(clock: FakeClock) -> None:
+    """Between decrypting and encrypting: nothing is written under a key that was not planned, and no plaintext is told."""
+    store = memory_store(clock=clock)
+    ring = store.keyring(PATH, create=True)
+
+    class Rotating(dict[str, str]):
+        def __iter__(self) -> Iterator[str]:
+            ring.rotate()
+            return super().__iter__()
+
+    class RotatingTable(Table):
+        def item(self, place: str) -> StoredItem:
+            return replace(super().item(place), context=Rotating(context(place)))
+
+    table = RotatingTable({"000001": ring.encrypt(b"canary-1", context=context("000001"))})
+    before = dict(table.rows)
+    ring.rotate()
+    plan = rotation.plan(table, store=store)
+    plan.job.aim(plan.targets)
+
+    with pytest.raises(RotationError, match="was rotated while records moved to") as raised:
+        plan.job.work(["000001"])
+    assert table.rows == before
+    assert not [seen for seen in walk(raised.value) if "canary" in repr(seen)]

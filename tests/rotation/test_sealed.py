@@ -330,3 +330,17 @@ def test_a_plan_names_what_is_no_sealed_message(store: KeyStore) -> None:
     table = Table({"record": record, "text": "sk1.abc"}, content="envelopes")
     faults = {tally.fault for tally in rotation.plan(table, envelope=exchange()).tallies}
     assert faults == {"not a sealed message but a record", "a sealed message is bytes, and this is text"}
+
+
+def test_a_tree_is_walked_however_deep_it_is(root: Path) -> None:
+    """Deeper than Python calls functions."""
+    folder = os.open(root, os.O_RDONLY)
+    for _ in range(1200):
+        os.mkdir("d", dir_fd=folder)
+        inner = os.open("d", os.O_RDONLY, dir_fd=folder)
+        os.close(folder)
+        folder = inner
+    os.close(folder)
+    assert sorted(files(root).walk()) == sorted(NAMES)
+    for depth in range(1200, 0, -1):  # which the one who removes the test's folder could not
+        os.rmdir(f"{root}/{'d/' * depth}")  # noqa: PTH106 - a Path of so many parts is slow

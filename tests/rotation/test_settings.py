@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from importlib.resources import files
 from pathlib import Path
 
 import pytest
 
+from securekit.envelope import Envelope
 from securekit.exceptions import ConfigError
 from securekit.rotation import Estate
 from securekit.rotation._settings import parse_duration
@@ -159,3 +162,15 @@ def test_files_may_be_sealed_to_a_keyring(tmp_path: Path, monkeypatch: pytest.Mo
     envelope = estate.sources["files"].envelope()
     assert envelope is not None
     assert envelope.recipients[0].key_ref == ring.primary().full_name
+
+
+def test_messages_in_columns_are_a_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With recipients, and no keyring of their own."""
+    monkeypatch.chdir(tmp_path)
+    wrapper = LocalWrapper.generate(tmp_path / "root.key")
+    with closing(sqlite3.connect("app.db")) as database, database:
+        database.execute("create table t (id integer primary key, c blob)")
+        database.execute("insert into t values (1, ?)", (Envelope(wrapper).encrypt(b"", context={}),))
+    recipients = SQL.replace('keyring = "eu/{a}/c"\n', 'content = "envelopes"\nrecipients = ["local:root.key"]\n')
+    planned = read(STORE + recipients, tmp_path, DB="sqlite:///app.db").plan("customers")
+    assert (planned.kind, planned.items, planned.todo) == ("rewrap", 1, 0)

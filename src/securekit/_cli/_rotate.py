@@ -8,6 +8,7 @@ import re
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import wraps
@@ -18,7 +19,7 @@ import click
 
 from ._groups import SuggestingGroup
 from ._options import as_json
-from ._ui import FAILED, STOPPED, UNVERIFIED, fail, handled, note, print_json, print_table, printable, progress
+from ._ui import FAILED, SAY_EVERY, STOPPED, UNVERIFIED, fail, handled, note, print_json, print_table, printable, progress
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -388,8 +389,19 @@ def _progress(total: int, *, as_json: bool) -> Iterator[Callable[[RunProgress], 
         yield tell
 
 
-def _teller(*, as_json: bool) -> Callable[[RunProgress], object] | None:
-    return _tell_json if as_json else None
+def _teller(*, as_json: bool) -> Callable[[RunProgress], object]:
+    """Return what tells how far several runs are, one after the other: a line now and then."""
+    if as_json:
+        return _tell_json
+    said = time.monotonic()
+
+    def tell(state: RunProgress) -> None:
+        nonlocal said
+        if (now := time.monotonic()) - said >= SAY_EVERY:
+            said = now
+            note(str(state))
+
+    return tell
 
 
 def _tell_json(state: RunProgress) -> None:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FAILED",
+    "SAY_EVERY",
     "STOPPED",
     "UNVERIFIED",
     "fail",
@@ -48,7 +49,7 @@ __all__ = [
 FAILED = 1
 UNVERIFIED = 3
 STOPPED = 130  # as shells have it for an interrupt
-_SAY_EVERY = 5.0  # seconds
+SAY_EVERY = 5.0  # seconds
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -122,7 +123,7 @@ def progress(unit: str, total: int | None = None) -> Iterator[Callable[[int], No
         nonlocal said, count
         with lock:
             count += done
-            if (now := time.monotonic()) - said >= _SAY_EVERY:
+            if (now := time.monotonic()) - said >= SAY_EVERY:
                 said = now
                 note(f"{count:,}{f' of {total:,}' if total else ''} {unit} after {now - begin:.0f} s")
 

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from securekit._wire.atomic import write_atomic
 from securekit.exceptions import RotationError
@@ -33,7 +33,7 @@ from securekit.wrappers._recipients import name_of
 from ._documents import ConfigDocuments, find_documents, keys_of
 from ._engine import run
 from ._job import spellings
-from ._journal import journal_of
+from ._journal import MALFORMED, journal_of
 from ._plan import plan
 from ._verify import Verification, verify_jobs
 
@@ -215,6 +215,11 @@ class _Leak:
         """Whether the key is one of a keyring: ``path@id``."""
         return re.fullmatch(r"[^ ]+@[0-9a-f]{8}", self.key) is not None
 
+    @property
+    def stores(self) -> frozenset[str]:
+        """The names of the stores there are."""
+        return frozenset(self._estate.stores)
+
     def opened(self, keys: Iterable[str]) -> bool:
         """Whether one of ``keys`` was opened."""
         return any(self._is(name) for name in keys)
@@ -298,28 +303,43 @@ class _Begun:
     def __init__(self, directory: Path, key: str, leak: _Leak) -> None:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.file = self.file_of(directory, key)
+        self.keyrings: list[tuple[str, str, str]] = []
+        self.rewrapped: set[str] = set()
+        self.leaked: list[str] = []
         with suppress(FileNotFoundError):
-            self._take(json.loads(self.file.read_bytes()))
-            return
-        keyrings = [(store, document.path, document.primary.id) for store, document in leak.documents()]
-        rewrapped = sorted(path for _, path in leak.wrapped)
-        leaked = [name for _, name in leak.data_keys]
-        body = {"format": FORMAT, "key": key, "keyrings": keyrings, "rewrapped": rewrapped, "leaked": leaked}
-        write_atomic(self.file, json.dumps(body).encode())
-        self._take(body)
+            self._take(self.file.read_bytes(), leak)
+        before = (len(self.keyrings), len(self.leaked))
+        known = {(store, path) for store, path, _ in self.keyrings}
+        named = set(self.leaked)
+        # What was written down, and what has come since, or is missing there.
+        self.keyrings += [(store, one.path, one.primary.id) for store, one in leak.documents() if (store, one.path) not in known]
+        self.rewrapped.update(path for _, path in leak.wrapped)
+        self.leaked += [name for _, name in leak.data_keys if name not in named]
+        if before != (len(self.keyrings), len(self.leaked)) or not self.file.exists():
+            body = {"format": FORMAT, "key": key, "keyrings": self.keyrings, "rewrapped": sorted(self.rewrapped), "leaked": self.leaked}
+            write_atomic(self.file, json.dumps(body).encode())
 
     @staticmethod
     def file_of(directory: Path, key: str) -> Path:
         """Return where a chain for ``key`` is written down."""
         return directory / f"compromise-{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
 
-    def _take(self, body: Mapping[str, Any]) -> None:
-        if body.get("format") != FORMAT:
-            message = f"{self.file} is of another version of securekit: finish with that one, or move it away"
+    def _take(self, data: bytes, leak: _Leak) -> None:
+        message = ""
+        try:
+            body = json.loads(data)
+            if body["format"] != FORMAT:
+                message = f"{self.file} is of another version of securekit: finish with that one, or move it away"
+            else:
+                self.keyrings = [(str(store), str(path), str(old)) for store, path, old in body["keyrings"]]
+                self.rewrapped = {str(path) for path in body["rewrapped"]}
+                self.leaked = [str(name) for name in body["leaked"]]
+        except MALFORMED:
+            message = f"{self.file} is damaged: move it away, and begin anew"
+        if missing := {store for store, _, _ in self.keyrings} - leak.stores:
+            message = f"{self.file} speaks of stores that are not there any more: {', '.join(sorted(missing))}"
+        if message:
             raise RotationError(message)
-        self.keyrings = [(str(store), str(path), str(old)) for store, path, old in body["keyrings"]]
-        self.rewrapped = set(body["rewrapped"])
-        self.leaked = [str(name) for name in body["leaked"]]
 
 
 def _plans(estate: Estate, source: EstateSource, leak: _Leak) -> Iterator[Plan]:

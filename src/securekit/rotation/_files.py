@@ -70,19 +70,28 @@ class SealedFiles:
         Raises:
             OSError: A folder cannot be listed: nothing is left out silently.
         """
-        yield from self._walk("", tuple(after.split("/")) if after else ())
+        pending = [self._listed("", tuple(after.split("/")) if after else ())]
+        while pending:
+            for path, is_folder, rest in pending[-1]:
+                if is_folder:
+                    pending.append(self._listed(f"{path}/", rest))
+                    break
+                yield path
+            else:
+                pending.pop()
 
-    def _walk(self, folder: str, after: tuple[str, ...]) -> Iterator[str]:
+    def _listed(self, folder: str, after: tuple[str, ...]) -> Iterator[tuple[str, bool, tuple[str, ...]]]:
+        """Return the files and folders in ``folder`` that come behind ``after``, sorted; for a folder, also what is left of ``after``."""
         with os.scandir(self.root / folder) as entries:
             found = sorted((entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries)
         first = after[0] if after else ""
-        for name, is_folder in found:
-            if name < first or (name == first and not is_folder):
-                continue
-            if is_folder:
-                yield from self._walk(f"{folder}{name}/", after[1:] if name == first else ())
-            elif name.endswith(self.suffix):
-                yield f"{folder}{name}"
+        return iter(
+            [
+                (f"{folder}{name}", is_folder, after[1:] if name == first else ())
+                for name, is_folder in found
+                if (is_folder or name.endswith(self.suffix)) and (name > first or (name == first and is_folder))
+            ]
+        )
 
 
 class FilesJob:

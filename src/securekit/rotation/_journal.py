@@ -35,14 +35,14 @@ if TYPE_CHECKING:
 
     from ._job import Outcome
 
-__all__ = ["FORMAT", "Journal", "Progress", "Totals", "is_unfinished", "journal_of", "source_of", "unfinished", "whoami"]
+__all__ = ["FORMAT", "MALFORMED", "Journal", "Progress", "Totals", "is_unfinished", "journal_of", "source_of", "unfinished", "whoami"]
 
 FORMAT = "securekit/rotation-journal/1"
 MAX_FAILURES = 1000  # that are kept in memory and reported one by one; the journal has all
 _MAX_LINE = 64 * 1024 * 1024  # bytes
 _BEGINNING = f'{{"journal":"{FORMAT}"'.encode()
 # What a line raises that is JSON, or nearly so, and not what we write.
-_MALFORMED = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+MALFORMED = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 
 
 @dataclass(slots=True)
@@ -168,7 +168,7 @@ class Journal:
                         first = {**entry}
                     else:
                         _take(progress, first, entry)
-                except _MALFORMED:
+                except MALFORMED:
                     raise self._damaged(number) from None
                 size += len(line)
         of_another = torn[: len(_BEGINNING)] != _BEGINNING[: len(torn)]
@@ -225,7 +225,7 @@ def is_unfinished(file: Path, plan: Mapping[str, Any] | None = None) -> bool:
     """Whether ``file`` is the journal of a run that can go on; of ``plan``, if that is given."""
     first: dict[str, Any] | None = None
     progress = Progress()
-    with suppress(*_MALFORMED), file.open("rb") as lines:  # the last line; if it is another one, opening the journal says so
+    with suppress(*MALFORMED), file.open("rb") as lines:  # the last line; if it is another one, opening the journal says so
         for line in lines:
             entry = json.loads(line)
             if first is None:

@@ -107,7 +107,7 @@ def progress(unit: str, total: int | None = None) -> Iterator[Callable[[int], No
             """Shows how many units are done per second."""
 
             def render(self, task: Task) -> Text:
-                return Text(f"{task.speed:,.0f}/s" if task.speed else "")
+                return Text(f"{task.completed / task.elapsed:,.0f}/s" if task.elapsed else "")
 
         amount = [DownloadColumn(), TransferSpeedColumn()] if unit == "bytes" else [TextColumn("{task.percentage:>3.0f} %"), RateColumn()]
         columns = [TextColumn("{task.description}"), BarColumn(), *amount, TimeRemainingColumn()]

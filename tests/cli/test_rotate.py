@@ -353,7 +353,7 @@ def test_a_terminal_shows_the_rate_and_the_time_that_is_left(shop: Console) -> N
     os.close(ours)
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode())
     assert process.returncode == 0
-    assert re.search(r"items .*%.* 0:00:0[0-9] +[0-9]+/s", text)
+    assert re.search(r"items .*%.* [0-9]+/s 0:00:0[0-9]", text)
 
 
 @pytest.mark.parametrize("command", [("auto",), ("compromise", "--yes")])

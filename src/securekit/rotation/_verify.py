@@ -22,8 +22,10 @@ from ._journal import MAX_FAILURES, whoami
 from ._keyrings import Keyrings
 from ._places import walk
 from ._plan import job_of
+from ._report import SignedReport
 
 if TYPE_CHECKING:
+    from securekit._primitives.signatures import SigningKey
     from securekit.envelope import Envelope
 
     from ._job import Job, Sighting
@@ -89,6 +91,10 @@ class Verification:
         found = sum(count for name, count in self.counts.items() if key in spellings(name))
         at = key.rpartition("@")[1:]
         return found + sum(count for name, count in self.astray.items() if name != key and at[0] and name.rpartition("@")[1:] == at)
+
+    def sign(self, key: SigningKey) -> bytes:
+        """Return the verification with a signature, as `Report.sign` does; `SignedReport.verify` reads it."""
+        return SignedReport.make(self.to_json(), key)
 
     def to_json(self) -> dict[str, Any]:
         """Return the verification for machines: no secrets."""

@@ -215,7 +215,7 @@ class SqlColumns(Secretive):
 
     def __repr__(self) -> str:
         """Name the source, and nothing of where the server is."""
-        return f"<SqlColumns {self._identity}>"
+        return f"<SqlColumns {getattr(self, '_identity', '')}>"  # which one that could not be made lacks
 
     @contextmanager
     def _connected(self, *, writing: bool = False) -> Iterator[Connection]:

@@ -123,6 +123,19 @@ def test_reports_are_signed(shop: Console) -> None:
     assert SignedReport.verify(shop.read("reports/files-0001.json"), certificate)["changed"] == 3
 
 
+def test_a_proof_is_kept_and_signed(shop: Console) -> None:
+    """For auditors: as a page, and as JSON that its signer's certificate proves."""
+    shop.ok("identity", "new", "--type", "ed25519", "--key", "ops.key", "--cert", "ops.pem", "--name", "ops")
+    Path("files/bad.sk").write_bytes(b"gar|bage")
+    done = shop("rotate", "verify", "--report", "proofs", "--sign", "ops.key")
+    (signed,), (page,) = (list(Path("proofs").glob(f"verification-*.{kind}")) for kind in ("json", "md"))
+
+    assert done.code == 3
+    assert SignedReport.verify(signed.read_bytes(), SigningCertificate.read(shop.read("ops.pem")))["counts"][primary(shop)] == 30
+    assert f"| {primary(shop)} | 30 |" in page.read_text()
+    assert "| bad.sk | FormatError |" in page.read_text()
+
+
 def test_with_json_every_line_is_an_object(shop: Console) -> None:
     """How far it is after every batch, and the report at the end."""
     shop.ok("keys", "rotate", RING)

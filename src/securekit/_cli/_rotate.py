@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -36,6 +37,8 @@ _dry_run = click.option("--dry-run", is_flag=True, help="Only say what would be 
 _workers = click.option(
     "--workers", type=click.IntRange(1, 64), default=2, show_default=True, help="How many batches are worked at at once."
 )
+_report = click.option("--report", type=click.Path(path_type=Path, file_okay=False), help="A directory for reports, as JSON and as pages.")
+_sign = click.option("--sign", type=click.Path(path_type=Path, dir_okay=False), metavar="KEY", help="A private key that signs the reports.")
 _NAMES = click.argument("names", nargs=-1, metavar="[SOURCE]...")
 _KEY = click.argument("key", metavar="KEY")
 
@@ -110,10 +113,8 @@ def plan_(estate: Estate, names: tuple[str, ...], *, as_json: bool) -> None:
 @click.option("--batch", type=click.IntRange(1, 10_000), default=500, show_default=True, help="Items that are checked off at a time.")
 @click.option("--items-per-second", type=float, help="No more than so many items per second.")
 @click.option("--bytes-per-second", type=float, help="No more than so many bytes of ciphertext per second.")
-@click.option(
-    "--report", type=click.Path(path_type=Path, file_okay=False), help="A directory for each run's report, as JSON and as a page."
-)
-@click.option("--sign", type=click.Path(path_type=Path, dir_okay=False), metavar="KEY", help="A private key that signs the reports.")
+@_report
+@_sign
 @_dry_run
 @as_json
 @handled
@@ -157,10 +158,12 @@ def resume(estate: Estate, *, workers: int, as_json: bool) -> None:
 @rotate.command()
 @click.argument("key", required=False)
 @_workers
+@_report
+@_sign
 @as_json
 @handled
 @_with_estate
-def verify(estate: Estate, key: str | None, *, workers: int, as_json: bool) -> None:
+def verify(estate: Estate, key: str | None, *, workers: int, report: Path | None, sign: Path | None, as_json: bool) -> None:
     """Read everything in all sources and stores, prove that it opens, and say which keys it needs.
 
     With KEY, such as eu/acme/customers@9f3a01c2 or "vault-transit transit/app v1": whether anything needs it. Exit code 0: nothing does;
@@ -168,7 +171,10 @@ def verify(estate: Estate, key: str | None, *, workers: int, as_json: bool) -> N
     """
     if key:
         _check_known(estate, key)
+    signer = _signing_key(sign)  # before the work: it may ask for a password
     proof = _verified(estate, workers)
+    if report is not None:
+        _write_report(report, f"verification-{datetime.fromtimestamp(proof.began, UTC):%Y%m%dT%H%M%SZ}", proof, signer)
     if as_json:
         print_json(proof.to_json() | ({"key": key, "needs": proof.known(key)} if key else {}))
     else:
@@ -494,7 +500,7 @@ def _signing_key(path: Path | None) -> Any:  # noqa: ANN401 - a SigningKey, whos
     return SigningKey.read(read_key_file(path), password=ask)
 
 
-def _write_report(directory: Path, name: str, report: Report, key: Any) -> None:  # noqa: ANN401 - a SigningKey
+def _write_report(directory: Path, name: str, report: Report | Verification, key: Any) -> None:  # noqa: ANN401 - a SigningKey
     from securekit._wire.atomic import write_atomic
 
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)

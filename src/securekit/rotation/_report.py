@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ._journal import Journal
     from ._plan import Plan
 
-__all__ = ["FORMAT", "Report", "SignedReport"]
+__all__ = ["FORMAT", "Report", "SignedReport", "plain"]
 
 FORMAT = "securekit/rotation-report/1"
 MAX_SIZE = 64 * 1024 * 1024  # bytes of a signed report
@@ -95,10 +95,10 @@ class Report:
         lines = [
             f"# Rotation report: {self.kind}, {self.state}",
             "",
-            f"- Source: {_plain(self.source)}",
+            f"- Source: {plain(self.source)}",
             f"- Plan: {self.plan}",
             *(
-                f"- Attempt {number}: {_plain(one['at'])} by {_plain(one['by'])}, securekit {_plain(one['securekit'])}"
+                f"- Attempt {number}: {plain(one['at'])} by {plain(one['by'])}, securekit {plain(one['securekit'])}"
                 for number, one in enumerate(self.attempts, 1)
             ),
             f"- Ended: {self.ended}",
@@ -111,10 +111,10 @@ class Report:
         ]
         if self.targets:
             lines += ["", "## Keyrings", "", "| keyring | moved to |", "| --- | --- |"]
-            lines += [f"| {_plain(path)} | {_plain(target.rpartition('@')[2])} |" for path, target in sorted(self.targets.items())]
+            lines += [f"| {plain(path)} | {plain(target.rpartition('@')[2])} |" for path, target in sorted(self.targets.items())]
         if self.failures:
             lines += ["", "## What failed, and is as it was", "", "| item | error | reason |", "| --- | --- | --- |"]
-            lines += [f"| {_plain(one.item)} | {_plain(one.error)} | {_plain(one.reason)} |" for one in self.failures]
+            lines += [f"| {plain(one.item)} | {plain(one.error)} | {plain(one.reason)} |" for one in self.failures]
             if self.failed > len(self.failures):
                 lines.append(f"\nand {self.failed - len(self.failures):,} more, which are in the journal.")
         return "\n".join(lines) + "\n"
@@ -158,6 +158,6 @@ class SignedReport:
         return cast("dict[str, Any]", json.loads(text))
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Return ``text`` as one line of a table: names come from anybody."""
     return "".join(character if character.isprintable() else "\ufffd" for character in text).replace("|", "\\|")

@@ -22,7 +22,7 @@ from ._journal import MAX_FAILURES, whoami
 from ._keyrings import Keyrings
 from ._places import walk
 from ._plan import job_of
-from ._report import SignedReport
+from ._report import SignedReport, plain
 
 if TYPE_CHECKING:
     from securekit._primitives.signatures import SigningKey
@@ -91,6 +91,23 @@ class Verification:
         found = sum(count for name, count in self.counts.items() if key in spellings(name))
         at = key.rpartition("@")[1:]
         return found + sum(count for name, count in self.astray.items() if name != key and at[0] and name.rpartition("@")[1:] == at)
+
+    def page(self) -> str:
+        """Return the verification as a page for people, in Markdown."""
+        lines = [
+            f"# Verification: {self.items:,} items, {self.failed:,} do not open",
+            "",
+            f"- Read: {plain(', '.join(self.sources))}",
+            f"- Began: {_moment(self.began)}, ended: {_moment(self.ended)}, by {plain(self.by)}",
+            "",
+            "| key | items that need it |",
+            "| --- | ---: |",
+            *(f"| {plain(key)} | {count:,} |" for key, count in sorted(self.counts.items())),
+        ]
+        if self.failures:
+            lines += ["", "## What does not open", "", "| item | error | reason |", "| --- | --- | --- |"]
+            lines += [f"| {plain(one.item)} | {one.error} | {plain(one.reason)} |" for one in self.failures]
+        return "\n".join(lines) + "\n"
 
     def sign(self, key: SigningKey) -> bytes:
         """Return the verification with a signature, as `Report.sign` does; `SignedReport.verify` reads it."""

@@ -123,6 +123,20 @@ def test_reports_are_signed(shop: Console) -> None:
     assert SignedReport.verify(shop.read("reports/files-0001.json"), certificate)["changed"] == 3
 
 
+def test_a_source_that_fails_stops_no_other(shop: Console) -> None:
+    """It is named, what can be done is done and reported, and the exit code is 1."""
+    Path("app.db").rename("moved.db")
+    planned = shop("rotate", "plan")
+    done = shop("rotate", "run")
+
+    assert (planned.code, done.code) == (1, 1)
+    assert "files\t" in planned.out
+    assert "securekit: error: customers: " in planned.err
+    assert "3 changed" in done.out
+    assert "customers: not done; the others are" in done.err
+    assert shop("rotate", "run", "--dry-run").code == 1
+
+
 def test_a_proof_is_kept_and_signed(shop: Console) -> None:
     """For auditors: as a page, and as JSON that its signer's certificate proves."""
     shop.ok("identity", "new", "--type", "ed25519", "--key", "ops.key", "--cert", "ops.pem", "--name", "ops")

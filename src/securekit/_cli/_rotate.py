@@ -100,11 +100,13 @@ def sample() -> None:
 @_with_estate
 def plan_(estate: Estate, names: tuple[str, ...], *, as_json: bool) -> None:
     """Count what is in the sources, by key, and what would be done. Nothing is changed or decrypted."""
-    plans = {name: estate.plan(name) for name in names or estate.sources}
+    plans, failed = _planned(estate, names or tuple(estate.sources))
     if as_json:
         print_json({name: plan.to_json() for name, plan in plans.items()})
-        return
-    _print_plans(plans)
+    else:
+        _print_plans(plans)
+    if failed:
+        sys.exit(FAILED)
 
 
 @rotate.command()
@@ -129,14 +131,16 @@ def run(estate: Estate, names: tuple[str, ...], *, dry_run: bool, as_json: bool,
     """
     for name in names:
         estate.source(name)
-    plans = {name: estate.plan(name) for name in names or estate.sources}
+    plans, failed = _planned(estate, names or tuple(estate.sources))
     if dry_run:
         if as_json:
             print_json({name: plan.to_json() for name, plan in plans.items()})
         else:
             _print_plans(plans)
+        if failed:
+            sys.exit(FAILED)
         return
-    _run_all(estate, {name: plan for name, plan in plans.items() if plan.todo or plan.faults}, as_json=as_json, **options)
+    _run_all(estate, {name: plan for name, plan in plans.items() if plan.todo or plan.faults}, failed, as_json=as_json, **options)
 
 
 @rotate.command()
@@ -152,7 +156,7 @@ def resume(estate: Estate, *, workers: int, as_json: bool) -> None:
     if not names:
         note("no run is unfinished")
         return
-    _run_all(estate, {name: estate.plan(name) for name in names}, as_json=as_json, workers=workers)
+    _run_all(estate, *_planned(estate, names), as_json=as_json, workers=workers)
 
 
 @rotate.command()
@@ -331,9 +335,33 @@ def _tell_chain(chain: Chain, *, as_json: bool) -> None:
         click.echo(command, err=as_json)
 
 
+def _planned(estate: Estate, names: Sequence[str]) -> tuple[dict[str, Plan], list[str]]:
+    """Plan what can be planned; say why the others cannot, and return their names."""
+    plans: dict[str, Plan] = {}
+    failed: list[str] = []
+    for name in names:
+        with _apart(name, failed):
+            plans[name] = estate.plan(name)
+    return plans, failed
+
+
+@contextmanager
+def _apart(name: str, failed: list[str]) -> Iterator[None]:
+    """Let a source that fails stop no other."""
+    from securekit.exceptions import SecureKitError
+
+    try:
+        yield
+    except (SecureKitError, OSError) as error:
+        failed.append(name)
+        text = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        note(f"securekit: error: {printable(text if text.startswith(name) else f'{name}: {text}')}")
+
+
 def _run_all(
     estate: Estate,
     plans: dict[str, Plan],
+    failed: list[str],
     *,
     as_json: bool,
     report: Path | None = None,
@@ -343,7 +371,7 @@ def _run_all(
     from securekit.rotation import run as run_plan
     from securekit.rotation._journal import journal_of
 
-    if not plans:
+    if not plans and not failed:
         note("nothing needs anything")
         return
     key = _signing_key(sign)
@@ -352,14 +380,18 @@ def _run_all(
         for name, plan in plans.items():
             if stop.is_set():
                 break
-            journal = journal_of(estate.journals, name, plan.identity())
-            note(f"{name}: {plan.kind} {plan.todo:,} of {plan.items:,} items; the journal is {journal}")
-            with _progress(plan.todo, as_json=as_json) as tell:
-                done = run_plan(plan, journal=journal, progress=tell, stop=stop, **options)
-            reports.append(done)
-            if report is not None:
-                _write_report(report, journal.stem, done, key)
+            with _apart(name, failed):
+                journal = journal_of(estate.journals, name, plan.identity())
+                note(f"{name}: {plan.kind} {plan.todo:,} of {plan.items:,} items; the journal is {journal}")
+                with _progress(plan.todo, as_json=as_json) as tell:
+                    done = run_plan(plan, journal=journal, progress=tell, stop=stop, **options)
+                reports.append(done)
+                if report is not None:
+                    _write_report(report, journal.stem, done, key)
     _finish(reports, as_json=as_json, stopped=stop.is_set())
+    if failed:
+        note(f"securekit: error: {', '.join(failed)}: not done; the others are")
+        sys.exit(FAILED)
 
 
 def _finish(reports: Sequence[Report], *, as_json: bool, stopped: bool, quiet: bool = False) -> None:

@@ -67,9 +67,10 @@ def running_service(name: str, environment: Mapping[str, str], directory: Path) 
             stderr=log,
             start_new_session=True,
         )
-    limits = httpx.Limits(max_keepalive_connections=0)
+    # Not by a pool that keeps nothing alive: its threads close each other's connections when they tidy up.
+    alone = {"Connection": "close"}
     try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", limits=limits, timeout=_PATIENCE, trust_env=False) as client:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=alone, timeout=_PATIENCE, trust_env=False) as client:
             service = Service(name, int(workers), client, log_file)
             eventually(lambda: _is_ready(service, process), f"{name} is ready")
             yield service

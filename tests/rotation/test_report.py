@@ -73,3 +73,12 @@ def test_a_changed_report_is_refused(report: rotation.Report) -> None:
     for other in (b"{}", b"", b'{"report":1,"signature":"","signer":""}', json.dumps(report.to_json()).encode()):
         with pytest.raises(FormatError):
             SignedReport.verify(other, certificate)
+
+
+def test_a_verification_is_signed(store: KeyStore, ring: Keyring) -> None:
+    """It is the proof that auditors want."""
+    proof = rotation.verify(Table(filled(ring, 3)), store=store)
+    key = private_key("ed25519")
+    signed = proof.sign(SigningKey.read(pem(key)))
+    assert SignedReport.verify(signed, SigningCertificate.read(issue("auditor", key).pem))["counts"] == dict(proof.counts)
+    assert "What does not open" not in proof.page()

@@ -1,2 +1,41 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Passwords as salted hashes that grow stronger."""
+"""Passwords as salted hashes that grow stronger.
+
+>>> from securekit.passwords import PasswordHasher
+>>> hasher = PasswordHasher()
+>>> stored = hasher.hash("correct horse battery staple")
+>>> verified = hasher.verify("correct horse battery staple", hash=stored)
+>>> if verified.new_hash:  # a stronger one, to be stored
+...     stored = verified.new_hash
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ._budget import Budget
+    from ._hasher import PasswordHasher, Verified
+    from ._profile import PROFILES, Profile
+    from ._stored import Cost, StoredHash
+
+__all__ = ["PROFILES", "Budget", "Cost", "PasswordHasher", "Profile", "StoredHash", "Verified"]
+
+_HOME = {
+    "PROFILES": "_profile",
+    "Budget": "_budget",
+    "Cost": "_stored",
+    "PasswordHasher": "_hasher",
+    "Profile": "_profile",
+    "StoredHash": "_stored",
+    "Verified": "_hasher",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        message = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(message)
+    from importlib import import_module
+
+    return getattr(import_module(f".{_HOME[name]}", __name__), name)

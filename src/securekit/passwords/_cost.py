@@ -12,13 +12,14 @@ from securekit.exceptions import FormatError
 
 from ._stored import Cost
 
-__all__ = ["argon2_cost", "bcrypt_cost", "pbkdf2_cost", "scrypt_cost"]
+__all__ = ["argon2_cost", "bcrypt_cost", "cost_of", "pbkdf2_cost", "scrypt_cost"]
 
 MAX_MEMORY = 2 * 1024 * 1024  # KiB; the first recommended option of RFC 9106, section 4
 MAX_WORK = 4 * 1024 * 1024  # KiB of memory that are filled, times passes
 MAX_LANES = 64
 MAX_ROUNDS = 16  # of bcrypt: 2 to the power of it
 MAX_ITERATIONS = 30_000_000  # of PBKDF2
+BITS = 256  # of every digest that we make, but for bcrypt's 184
 _MIN_ROUNDS = 4
 _BCRYPT_MEMORY = 4  # KiB
 _BCRYPT_BITS = 184
@@ -57,6 +58,25 @@ def pbkdf2_cost(digest: str, *, iterations: int, bits: int) -> Cost:
     if not 1 <= iterations <= MAX_ITERATIONS:
         _refuse(f"pbkdf2-{digest} with iterations={iterations}")
     return Cost(f"pbkdf2-{digest}", 0, {"iterations": iterations}, bits)
+
+
+def cost_of(scheme: str, parameters: dict[str, int]) -> Cost:
+    """Return the cost of one of the four schemes that we make hashes with.
+
+    Raises:
+        securekit.exceptions.FormatError: Another scheme, other parameters, or out of bounds.
+    """
+    match scheme, parameters:
+        case "argon2id", {"m": m, "t": t, "p": p, **more} if not more:
+            return argon2_cost(scheme, m=m, t=t, p=p, bits=BITS)
+        case "scrypt", {"n": n, "r": r, "p": p, **more} if not more:
+            return scrypt_cost(n=n, r=r, p=p, bits=BITS)
+        case "pbkdf2-sha256", {"iterations": iterations, **more} if not more:
+            return pbkdf2_cost("sha256", iterations=iterations, bits=BITS)
+        case "bcrypt", {"rounds": rounds, **more} if not more:
+            return bcrypt_cost(rounds=rounds)
+    message = f"{scheme!r} with {', '.join(parameters) or 'nothing'} is not what hashes are made with"
+    raise FormatError(message)
 
 
 def _refuse(what: str) -> NoReturn:

@@ -7,6 +7,9 @@ them gets the larger of the two in both. Between schemes memory decides, which i
 
 from __future__ import annotations
 
+import math
+from fractions import Fraction
+
 from securekit.exceptions import FormatError
 
 from ._cost import cost_of
@@ -16,32 +19,28 @@ from ._stored import Cost, StoredHash
 __all__ = ["strengthened"]
 
 # What an iteration of PBKDF2 costs beside one with SHA-256: OWASP has 600,000, 220,000 and 1,400,000 for equal strength.
-_PBKDF2_WORTH = {"pbkdf2-sha1": 3 / 7, "pbkdf2-sha384": 30 / 11, "pbkdf2-sha512": 30 / 11}
+_PBKDF2_WORTH = {"pbkdf2-sha1": Fraction(3, 7), "pbkdf2-sha384": Fraction(30, 11), "pbkdf2-sha512": Fraction(30, 11)}
 
 
 def strengthened(profile: Cost, stored: StoredHash) -> Cost | None:
-    """Return the cost of the hash to store in the place of ``stored``, or None if that is as good as the profile."""
-    old = stored.cost
-    ours = isinstance(stored, NativeHash) and not stored.layer
-    if ours and _memory(old) >= _memory(profile) and (_family(old) != _family(profile) or _work(old) >= _work(profile)):
+    """Return the cost of the hash to store in the place of ``stored``; None if that is as good as the profile, or as can be."""
+    old, ours = stored.cost, isinstance(stored, NativeHash) and not stored.layer
+    alike = _family(old) == _family(profile)
+    if ours and _memory(old) >= _memory(profile) and (_work(old) >= _work(profile) or not alike):
         return None
-    better = _merged(profile, old) if _family(profile) == _family(old) else None
-    if better is None:  # of another scheme, or what both would make together is out of bounds
-        better = profile
-        if _memory(old) > _memory(profile) or _family(old) == _family(profile):
-            better = _as_ours(old) or profile
-    return None if ours and better == old else better
+    if alike:
+        better = _merged(profile, old)
+        return better if ours or better else _as_ours(old)
+    return _as_ours(old) if _memory(old) > _memory(profile) else profile
 
 
 def _merged(profile: Cost, old: Cost) -> Cost | None:
     """Return the larger memory and the larger work of two costs of one family, in the profile's scheme; None if that is out of bounds."""
-    memory, work, numbers = max(_memory(profile), _memory(old)), max(_work(profile), _work(old)), profile.parameters
+    memory, work = max(_memory(profile), _memory(old)), max(_work(profile), _work(old))
     if profile.scheme == "argon2id":
-        numbers = numbers | {"m": memory, "t": -(-work // memory)}
+        numbers = profile.parameters | {"m": memory // 1024, "t": -(-work // memory)}
     elif profile.scheme == "scrypt":
-        if _memory(old) > _memory(profile):
-            numbers = old.parameters
-        numbers = numbers | {"p": -(-work // memory)}
+        numbers = (old if _memory(old) > _memory(profile) else profile).parameters | {"p": -(-work // memory)}
     elif profile.scheme == "bcrypt":
         numbers = {"rounds": work.bit_length() - 1}
     else:
@@ -53,7 +52,7 @@ def _merged(profile: Cost, old: Cost) -> Cost | None:
 
 
 def _as_ours(old: Cost) -> Cost | None:
-    """Return a foreign cost with the scheme that we make hashes with; None if we have none."""
+    """Return a cost with the scheme that we make hashes with; None if we have none."""
     try:
         return cost_of({"argon2i": "argon2id", "argon2d": "argon2id"}.get(old.scheme, old.scheme), old.parameters)
     except FormatError:
@@ -61,15 +60,12 @@ def _as_ours(old: Cost) -> Cost | None:
 
 
 def _family(cost: Cost) -> str:
-    if cost.scheme in {"argon2id", "argon2i", "argon2d"}:
-        return "argon2"
-    return "pbkdf2" if cost.scheme.startswith("pbkdf2-") else cost.scheme
+    return next((family for family in ("argon2", "pbkdf2") if cost.scheme.startswith(family)), cost.scheme)
 
 
 def _memory(cost: Cost) -> int:
-    if cost.scheme == "scrypt":
-        return cost.parameters["n"] * cost.parameters["r"] // 8  # KiB, without what is rounded off
-    return cost.memory
+    """Return bytes: of scrypt those that its parameters say, without what is rounded off."""
+    return 128 * cost.parameters["n"] * cost.parameters["r"] if cost.scheme == "scrypt" else 1024 * cost.memory
 
 
 def _work(cost: Cost) -> int:
@@ -77,11 +73,11 @@ def _work(cost: Cost) -> int:
     numbers = cost.parameters
     match _family(cost):
         case "argon2":
-            return numbers["m"] * numbers["t"]
+            return _memory(cost) * numbers["t"]
         case "scrypt":
             return _memory(cost) * numbers["p"]
         case "bcrypt":
             return int(1 << numbers["rounds"])
         case "pbkdf2":
-            return -int(-numbers["iterations"] * _PBKDF2_WORTH.get(cost.scheme, 1) // 1)
+            return math.ceil(numbers["iterations"] * _PBKDF2_WORTH.get(cost.scheme, 1))
     return 0

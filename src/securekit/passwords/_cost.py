@@ -41,7 +41,8 @@ def argon2_cost(scheme: str, *, m: int, t: int, p: int, bits: int) -> Cost:
 def scrypt_cost(*, n: int, r: int, p: int, bits: int) -> Cost:
     """Return the cost of scrypt, where ``n`` is a power of two."""
     memory = _BLOCK * n * r // 1024
-    if not (n > 1 and n & (n - 1) == 0 and r >= 1 and p >= 1 and memory <= MAX_MEMORY and _BLOCK * n * r * p <= MAX_WORK * 1024):
+    # p blocks lie in memory beside the n that are counted, so there must not be more of them.
+    if not (n > 1 and n & (n - 1) == 0 and r >= 1 and 1 <= p <= n and memory <= MAX_MEMORY and _BLOCK * n * r * p <= MAX_WORK * 1024):
         _refuse(f"scrypt with n={n}, r={r}, p={p}")
     return Cost("scrypt", memory, {"n": n, "r": r, "p": p}, bits)
 

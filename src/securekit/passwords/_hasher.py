@@ -132,13 +132,13 @@ class PasswordHasher(Secretive):
         """
         task = _Hashing(self, Password(password), self._bound(user))
         del password
-        return self._spend(task)
+        return self._spend(task.prepared())
 
     async def ahash(self, password: str, *, user: str | None = None) -> str:
         """Return the same from another thread, so that the event loop goes on."""
         task = _Hashing(self, Password(password), self._bound(user))
         del password
-        return await self._aspend(task)
+        return await self._aspend(task.prepared())
 
     def verify(self, password: str, *, hash: str | None, user: str | None = None) -> Verified:  # noqa: A002 - promised in this form
         """Return normally if the password is the one, and with it a stronger hash to store, if there is one.
@@ -228,14 +228,19 @@ class _Hashing(Secretive):
     __slots__ = ("_hasher", "_password", "_user", "memory")
 
     def __init__(self, hasher: PasswordHasher, password: Password, user: str | None) -> None:
-        if password.fault:
-            raise PasswordError(password.fault)
         self._hasher = hasher
         self._password = password
         self._user = user
         self.memory: int = hasher.profile.cost.memory
 
+    def prepared(self) -> _Hashing:
+        """Refuse what no login would accept."""
+        if self._password.fault:
+            raise PasswordError(self._password.fault)
+        return self
+
     def run(self) -> str:
+        """Do the work."""
         made = NativeHash.create(self._hasher.profile.cost, self._password.utf8)
         return self._hasher._peppered(made.text(), self._user)  # noqa: SLF001 - one idea in two classes
 

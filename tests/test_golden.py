@@ -6,6 +6,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -32,12 +33,14 @@ from securekit.exceptions import (
     KeyNotFoundError,
     KeyStateError,
     KeyStoreError,
+    RotationError,
     WrapperDeniedError,
 )
 from securekit.keyring import Keyring, KeyringWrapper, MemoryKeyStore, from_text, to_text
 from securekit.keyring._document import KeyringDocument, KeyringSecret, KeyState, KeyVersion
 from securekit.keyring._record import RecordKey
 from securekit.keyring._unlocking import Opened
+from securekit.rotation._journal import Journal
 from securekit.wrappers import CertificateWrapper, KeyWrapper, LocalWrapper, PassphraseWrapper, WrappedKey
 from securekit.wrappers._post_quantum import PostQuantumWrapper
 from securekit.wrappers._protocol import seal_package
@@ -55,8 +58,9 @@ EXPECTED: dict[str, type[Exception]] = {
     "format error": FormatError,
     "key not found": KeyNotFoundError,
     "key state error": KeyStateError,
+    "rotation error": RotationError,
 }
-FOLDERS = ("record", "wrapped-key", "keyring", "envelope", "config")
+FOLDERS = ("record", "wrapped-key", "keyring", "envelope", "config", "rotation-journal")
 
 
 def files(folder: str) -> list[Any]:
@@ -111,6 +115,21 @@ def test_a_golden_wrapped_key_is_judged_as_it_says(scenario: dict[str, Any], cou
     if scenario["expect"] == "success":
         assert wrapper.opens(wrapped)
         assert seal_package(bytes.fromhex(scenario["key"]), binding).hex() == scenario["package"]
+
+
+@pytest.mark.parametrize("scenario", files("rotation-journal"))
+def test_a_golden_journal_is_judged_as_it_says(scenario: dict[str, Any], tmp_path: Path, count: Count) -> None:
+    """A run goes on where its journal is, whichever version of securekit has written it; or it is refused."""
+    file = tmp_path / "rotate.journal"
+    file.write_text(scenario["journal"])
+
+    def open_it() -> bytes:
+        with Journal(file, scenario["plan"]) as journal:
+            progress = asdict(journal.progress)
+        assert set(scenario["plan"]["targets"]) <= set(journal.plan["targets"])
+        return json.dumps(progress | {"attempts": len(progress["attempts"])}).encode()
+
+    judge(scenario, open_it, count, lambda progress: json.loads(progress) == scenario["progress"])
 
 
 @pytest.mark.parametrize("scenario", files("keyring"))

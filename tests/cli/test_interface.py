@@ -91,7 +91,7 @@ def test_python_m_securekit(console: Console) -> None:
         (["encrypt", "--keyring", "a", "--context", "=1"], "a context is given as key=value, not '=1'"),
         (["encrypt", "--keyring", "a", "--context", "id=1", "--context", "id=2"], "the context key 'id' is given twice"),
         (["encrypt", "--keyring", "a", "--column", "iban"], "columns are those of a FILE: name it"),
-        (["keys", "list", "--store", "nonsense:x"], "'nonsense:x' names no keystore: file:DIRECTORY, vault:MOUNT/PREFIX or memory:"),
+        (["keys", "list", "--store", "nonsense:x"], "'nonsense:x' names no keystore: file:DIRECTORY, sqlite:///FILE, "),
         (["keys", "list", "--store", "file:"], "'file:' names no keystore"),
         (["keys", "list", "--wrap", "nonsense"], "'nonsense' names no wrapper: local:FILE, passphrase:"),
         (["keys", "list", "--wrap", "local:root.key?labl=x"], "has the unknown option 'labl'; allowed are label"),

@@ -204,7 +204,7 @@ def test_a_leaked_key_is_followed(shop: Console) -> None:
     assert f"verified: 0 items still need {old}; 0 do not open" in done.err
     new = primary(shop)
     told = shop.ok("rotate", "compromise", new, "--yes", "--json")
-    assert json.loads(told.out[told.out.index('{\n  "key"') :])["rotated"] == {RING: primary(shop)}
+    assert json.loads(told.out.splitlines()[-1])["rotated"] == {RING: primary(shop)}
 
 
 def test_nothing_is_resumed_where_nothing_was_stopped(shop: Console) -> None:
@@ -220,6 +220,11 @@ def test_nothing_is_resumed_where_nothing_was_stopped(shop: Console) -> None:
         (("run", "--workers", "0"), "Invalid value for '--workers'", 2),
         (("run", "files", "--items-per-second", "0"), "a rate is more than 0 per second", 2),
         (("compromise", "eu/acme/customers@00000000", "--yes"), "no store has the key", 1),
+        (("verify", "eu/acme/customers@00000000"), "no store has the key eu/acme/customers@00000000: is it spelled", 1),
+        (("verify", "eu/acme/other@00000000"), "no store has the key eu/acme/other@00000000: is it spelled", 1),
+        (("compromise", "local 0bac1fe1ddce8316", "--yes"), "local 0bac1fe1ddce8316 opens nothing that is known: is it spelled", 1),
+        (("verify", "9f3a01c2"), "a data key is named PATH@ID, not '9f3a01c2'", 2),
+        (("verify", "local 0bac1fe1ddce8316"), "hint: a name that is spelled wrongly is not needed either", 0),
     ],
 )
 def test_what_is_wrong_is_said(shop: Console, arguments: tuple[str, ...], error: str, code: int) -> None:
@@ -258,3 +263,19 @@ def test_a_signal_stops_a_run_after_its_batches_and_resume_goes_on(shop: Console
     assert "stopped; what was done stands" in said
     assert "400 changed" in done.out
     assert [path.name for path in journal.parent.iterdir()] == [journal.name]
+
+
+def test_a_missing_source_is_noticed_before_a_key_is_destroyed(shop: Console) -> None:
+    """It was forgotten in rotation.toml: nothing that is read is under any key of the keyring."""
+    old = primary(shop)
+    shop.ok("keys", "rotate", RING)
+    time.sleep(1)
+    shop.write("rotation.toml", shop.read("rotation.toml").replace(CUSTOMERS.encode(), b""))
+    missing = "nothing that was read is under any key of eu/acme/customers: is a source missing from rotation.toml?"
+
+    assert f"securekit: warning: {missing}" in shop.ok("rotate", "retire", old).err
+    time.sleep(2.1)
+    refused = shop("rotate", "retire", old, "--destroy", "--yes")
+    assert (refused.code, f"securekit: error: {missing}" in refused.err) == (1, True)
+    assert "4 items were read, of keyrings (all), files " in refused.err
+    shop.ok("rotate", "retire", old, "--destroy", "--yes", "--force", old)

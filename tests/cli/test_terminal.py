@@ -44,6 +44,7 @@ def test_progress_is_a_bar_that_goes_away(console: Console) -> None:
     terminal = Terminal(console, "encrypt", "t.csv", "--keyring", "eu/acme/invoices", "--column", "iban", "-o", "out.csv")
     assert terminal.end() == 0
     assert "rows" in terminal.plain
+    assert re.search(r"[0-9,]+/s", terminal.plain)
     assert terminal.text.rstrip().endswith((b"\x1b[2K", b"\x1b[?25h"))
     assert console.read("out.csv").count(b"sk1.") == 30_000
 

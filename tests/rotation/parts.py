@@ -12,7 +12,7 @@ from securekit.exceptions import FormatError
 from securekit.keyring import Keyring, KeyStore, StoredItem
 from securekit.keyring._stored import TEXT_PREFIX_SIZE, Content, Group
 
-__all__ = ["PATH", "CountingTable", "SharedTable", "Table", "context", "filled"]
+__all__ = ["PATH", "CountingTable", "SharedTable", "Table", "UncountedTable", "context", "filled"]
 
 PATH = "eu/acme/customers"
 
@@ -108,6 +108,13 @@ class SharedTable(CountingTable):
         finally:
             with self.lock:
                 self.claimed.difference_update(free)
+
+
+class UncountedTable(SharedTable):
+    """A table whose places can be claimed, and that cannot count by itself."""
+
+    def groups(self) -> None:  # type: ignore[override]
+        return None
 
 
 class Claimed:

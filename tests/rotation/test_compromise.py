@@ -17,9 +17,10 @@ from securekit import rotation
 from securekit.config import Document
 from securekit.config._state import HostState
 from securekit.envelope import Envelope
-from securekit.exceptions import RotationError
+from securekit.exceptions import KeyStateError, RotationError
 from securekit.keyring import FileKeyStore, KeyringWrapper, KeyStore
-from securekit.rotation import Estate, blast_radius, run_chain
+from securekit.opening import open_wrapper
+from securekit.rotation import Estate, blast_radius, do_what_is_due, find_due, run_chain
 from securekit.wrappers import KeyWrapper, LocalWrapper
 from tests.config.parts import host
 from tests.conftest import Count
@@ -305,3 +306,119 @@ def test_secrets_of_documents_are_to_be_changed_at_their_source(folder: Path) ->
     assert chain.commands[0] == (
         f"securekit config recipients remove FILE {fingerprint}, and change the values at their source (configuration)"
     )
+
+
+def test_a_kek_that_opens_nothing_is_spelled_wrongly(folder: Path) -> None:
+    """No chain ends well because of a typing error: nothing is done, and nothing is said to be proven."""
+    with pytest.raises(RotationError, match="local 00000000deadbeef opens nothing that is known"):
+        run_chain(estate("new.key"), "local 00000000deadbeef")
+    assert not Path("rotation-journals").exists()
+
+
+def test_a_source_that_still_wraps_to_the_leaked_kek_stops_the_chain(folder: Path) -> None:
+    """Files, messages and documents count as well as stores, before anything is done."""
+    leaked = f"local {LocalWrapper.from_file('root.key').key_ref}"
+    for number, name in (1, "files"), (2, "configuration"):
+        table = tomllib.loads(TOML.format(wrap="new.key"))
+        table["source"][number]["recipients"] = ["local:root.key"]
+        with pytest.raises(RotationError, match=f"the source {name} still wraps to {leaked}: give it another KEK in recipients"):
+            run_chain(Estate.of(table), leaked)
+    assert len(store().keyring(A).keys()) == 1
+
+
+def test_a_chain_that_could_not_do_everything_says_so_and_goes_on_later(folder: Path) -> None:
+    """What still needs the leaked key is counted; repaired, it is done, and nothing rotates twice."""
+    leaked = f"local {LocalWrapper.from_file('root.key').key_ref}"
+    file = Path("files/1.sk")
+    good = file.read_bytes()
+    file.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
+
+    first = run_chain(estate("new.key"), leaked)
+    file.write_bytes(good)
+    second = run_chain(estate("new.key"), leaked)
+
+    assert first.needed == {leaked: 1}
+    assert second.needed == {}
+    assert [len(store("new.key").keyring(path).keys()) for path in (A, B)] == [2, 2]
+    assert not list(Path("rotation-journals").glob("compromise-*"))
+
+
+def test_files_that_a_leaked_kek_opened_through_a_keyring_are_encrypted_anew_after_a_kill(folder: Path) -> None:
+    """Once its keyring is rewrapped, no document tells that the KEK opened its keys: it was written down."""
+    leaked = f"local {LocalWrapper.from_file('root.key').key_ref}"
+    old = store().keyring(A).primary().full_name
+    for file in Path("files").iterdir():
+        file.unlink()
+    with Envelope(KeyringWrapper(store().keyring(A))).open_writer("files/0.sk", context={"file": "0.sk"}) as writer:
+        writer.write(b"0")
+    table = tomllib.loads(TOML.format(wrap="new.key"))
+    table["source"][1] |= {"keyring": A, "store": "keys", "recipients": []}
+
+    def kill(said: str) -> None:
+        if said.startswith("waiting"):
+            raise StoppedError
+
+    with pytest.raises(StoppedError):
+        run_chain(Estate.of(table), leaked, say=kill)
+    chain = run_chain(Estate.of(table), leaked)
+
+    assert chain.proof is not None
+    assert (chain.needed, chain.proof.known(old), chain.proof.failed) == ({}, 0, 0)
+    assert any(report.source.startswith("files") and report.changed == 1 for report in chain.reports)
+
+
+def test_files_under_a_version_of_a_transit_key_that_leaked_are_encrypted_anew(
+    folder: Path, bao: OpenBao, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The key stays, and so its reference: it is the version that is left behind."""
+    name = f"leak-{time.monotonic_ns()}"
+    bao.request("POST", f"transit/keys/{name}", {"type": "aes256-gcm96"})
+    monkeypatch.setenv("VAULT_ADDR", bao.address)
+    monkeypatch.setenv("VAULT_TOKEN", bao.root_token)
+    source = {"name": "sealed", "kind": "files", "root": "sealed", "context": {}, "recipients": [f"vault:transit/{name}"]}
+    Path("sealed").mkdir()
+    with Envelope(open_wrapper(f"vault:transit/{name}")).open_writer("sealed/0.sk", context={}) as writer:
+        writer.write(b"0")
+    before = Path("sealed/0.sk").read_bytes()
+    bao.request("POST", f"transit/keys/{name}/rotate", {})
+
+    chain = run_chain(Estate.of({"source": [source]}), f"vault-transit transit/{name} v1")
+
+    assert chain.needed == {}
+    assert [(report.kind, report.changed) for report in chain.reports] == [("re-encrypt", 1)]
+    assert Path("sealed/0.sk").read_bytes()[-17:] != before[-17:]
+
+
+def test_what_a_kek_of_thousands_of_keyrings_opened_is_found_soon(folder: Path) -> None:
+    """The work grows with the keyrings, and not with their square."""
+    opened = store()
+    for number in range(1500):
+        opened.keyring(f"eu/c{number}/customers", create=True)
+    begin = time.process_time()
+    blast = blast_radius(estate(), LocalWrapper.from_file("root.key").key_ref)
+    assert sum(one.kind == "keyring" for one in blast) == 1502
+    assert time.process_time() - begin < 5
+
+
+def test_a_staged_key_that_leaked_is_never_promoted(folder: Path) -> None:
+    """It waits to be the next primary, which nobody makes it any more: not by hand, and not when promotions are due."""
+    ring = store().keyring(A)
+    staged = ring.rotate(promote=False).full_name
+
+    run_chain(estate(), staged)
+    time.sleep(1.1)
+    do_what_is_due(estate())
+
+    ring.refresh()
+    assert ring.primary().full_name != staged
+    with pytest.raises(KeyStateError, match="it must not encrypt any more"):
+        ring.promote(staged)
+
+
+def test_a_staged_key_that_a_dropped_kek_knew_stops_nothing_that_is_due(folder: Path) -> None:
+    """It cannot be promoted, and so that is not due."""
+    store().keyring(A).rotate(promote=False)
+    run_chain(estate("new.key"), f"local {LocalWrapper.from_file('root.key').key_ref}")
+    time.sleep(1.1)
+    do_what_is_due(estate("new.key"))
+    assert not [one for one in find_due(estate("new.key")) if one.automatic]

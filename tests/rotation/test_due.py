@@ -256,3 +256,35 @@ def test_what_is_due_can_be_stopped(folder: Path) -> None:
     assert do_what_is_due(estate(), now=time.time() + 181 * DAY, stop=stop) == []
     assert store().keyring(PATH).primary().id == before
     assert not Path("rotation-journals").exists()
+
+
+def test_a_keyring_that_is_due_for_several_reasons_gets_one_new_primary(folder: Path) -> None:
+    """Old, and with too many records; and where one is staged, that is the new one."""
+    (folder / "rotation.toml").write_text(TOML.replace("max_messages = 50", "max_messages = 20"))
+    now = time.time() + 91 * DAY
+    assert [one.action for one in find_due(estate(), now=now)] == ["rotate", "rotate"]
+    do_what_is_due(estate(), now=now)
+    assert len(store().keyring(PATH).keys()) == 2
+
+    staged = store().keyring(PATH).rotate(promote=False)
+    do_what_is_due(estate(), now=now)
+    assert store().keyring(PATH).primary().id == staged.id
+    assert len(store().keyring(PATH).keys()) == 3
+
+
+def test_what_another_process_has_done_meanwhile_is_not_done_again(folder: Path) -> None:
+    """Two that do what is due at once make one new primary for each keyring."""
+    paths = (PATH, "eu/beta/customers", "eu/gamma/customers")
+    for path in paths[1:]:
+        store().keyring(path, create=True)
+    now = time.time() + 91 * DAY
+    others = iter([estate()])
+
+    def say(_: str) -> None:
+        if (other := next(others, None)) is not None:
+            do_what_is_due(other, now=now)
+
+    do_what_is_due(estate(), now=now, say=say)
+
+    # The first one is old once more to the one that comes in between: for it, 91 days have gone by since.
+    assert [len(store().keyring(path).keys()) for path in paths] == [3, 2, 2]

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
 import time
@@ -229,8 +230,9 @@ def test_a_run_keeps_its_pace(store: KeyStore, ring: Keyring, tmp_path: Path) ->
         report = rotation.run(rotation.plan(table, store=store), journal=tmp_path / str(number), batch=20, **limit)  # type: ignore[arg-type]
         assert report.changed == 200
         assert 0.4 < time.monotonic() - begin < 5
-    with pytest.raises(ValueError, match="more than 0 per second"):
-        Pace(0, None, threading.Event())
+    for rate in (0, -1, math.nan):
+        with pytest.raises(ValueError, match="more than 0 per second"):
+            Pace(rate, None, threading.Event())
 
 
 def test_a_run_tells_how_far_it_is(store: KeyStore, ring: Keyring, journal: Path) -> None:

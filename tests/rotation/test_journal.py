@@ -14,11 +14,23 @@ from securekit import rotation
 from securekit.exceptions import RotationError
 from securekit.keyring import Keyring, KeyStore
 from securekit.rotation._job import Failure, Outcome
-from securekit.rotation._journal import MAX_FAILURES, Journal, is_unfinished, journal_of, source_of, whoami
+from securekit.rotation._journal import MAX_FAILURES, Journal, is_unfinished, journal_of, source_of, unfinished, whoami
 from tests.conftest import Count
 from tests.rotation.parts import Table, filled
 
 PLAN: dict[str, Any] = {"kind": "re-encrypt", "source": "memory", "settings": {}, "targets": {"eu/acme/a": "00@11111111"}}
+
+
+# What somebody else may have written: JSON, and not what we write.
+MALFORMED = (
+    b"[" * 100_000 + b"\n",
+    b'{"done":5}\n',
+    b'{"done":{"place":"c","totals":[]}}\n',
+    b'{"round":Infinity}\n',
+    b'{"attempt":"x"}\n',
+    b'{"failed":[1]}\n',
+    b'{"targets":[1]}\n',
+)
 
 
 def lines(journal: Path) -> list[dict[str, Any]]:
@@ -61,10 +73,12 @@ def test_a_damaged_line_stops_everything(journal: Path) -> None:
     """What is not the last line cannot be a crash's: the number of the line and a way out are said."""
     fill(journal)
     whole = journal.read_bytes()
-    for bad in (b"{\n", b"[]\n", b"{}\n", b"\xff\n", b"1\n"):
+    for bad in (b"{\n", b"[]\n", b"{}\n", b"\xff\n", b"1\n", *MALFORMED):
         journal.write_bytes(whole + bad + b'{"round":2}\n')
         with pytest.raises(RotationError, match=r"line 6 of the journal .* is damaged: move it away"):
             Journal(journal, PLAN)
+        assert journal.read_bytes() == whole + bad + b'{"round":2}\n'
+        assert is_unfinished(journal, PLAN)
 
 
 def test_unknown_lines_and_members_are_those_of_a_newer_securekit(journal: Path) -> None:
@@ -114,7 +128,17 @@ def test_a_journal_belongs_to_one_process(journal: Path) -> None:
         pass
 
 
-@pytest.mark.parametrize("content", [b'{"journal":"securekit/rotation-journal/2"}\n', b'{"something":"else"}\n'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'{"journal":"securekit/rotation-journal/2"}\n',
+        b'{"journal":"securekit/rotation-journal/1"}\n',
+        b'{"something":"else"}\n',
+        b'{"something":"else"}\n{"without":"line feed"}',
+        b'{"something":"else"}',
+        b"the key of somebody, in one line without its end",
+    ],
+)
 def test_another_file_is_no_journal(journal: Path, content: bytes) -> None:
     """A file of another kind, or of a version to come, is refused and stays as it is."""
     journal.write_bytes(content)
@@ -199,3 +223,14 @@ def test_who_works_is_told_without_a_user_database(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr("getpass.getuser", unknown)
     assert whoami().startswith(f"{os.getuid()}@")
+
+
+def test_the_last_journal_of_a_source_counts(tmp_path: Path) -> None:
+    """A run that was given up for another plan is not gone on with for ever."""
+    for name in ("a-0001", "a-0002", "b-0009", "b-0010"):
+        fill(tmp_path / f"{name}.journal")
+    fill(tmp_path / "by hand.journal")
+    with Journal(tmp_path / "a-0002.journal", PLAN) as log:
+        log.finish("2026-11-26T01:00:00+00:00")
+    assert unfinished(tmp_path) == ["b"]
+    assert unfinished(tmp_path / "nowhere") == []

@@ -3,18 +3,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
+from traceback import extract_tb
 
 import pytest
 
 from securekit import rotation
-from securekit.exceptions import RotationError
+from securekit.exceptions import KeyStoreUnavailableError, RotationError, WrapperUnavailableError
 from securekit.keyring import Keyring, KeyStore, StoredItem
-from securekit.testing import FlakyWrapper, memory_store
-from tests.rotation.parts import PATH, CountingTable, SharedTable, Table, context, filled, opens
+from securekit.testing import FakeClock, FlakyWrapper, memory_store
+from tests.canaries import walk
+from tests.rotation.parts import PATH, CountingTable, SharedTable, Table, UncountedTable, context, filled, opens
 
 KINDS = pytest.mark.parametrize("kind", [Table, CountingTable, SharedTable])
 FORMS = pytest.mark.parametrize("text", [False, True], ids=["bytes", "text"])
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
 
 
 def key_ids(table: Table, ring: Keyring) -> set[bool]:
@@ -292,3 +301,92 @@ def test_a_proof_tells_each_record_by_itself(store: KeyStore, ring: Keyring) -> 
         "row-faulty": "FormatError",
         "context": "DecryptionError",
     }
+
+
+@pytest.mark.parametrize("kind", [SharedTable, UncountedTable])
+def test_what_others_hold_all_the_time_is_left_and_counts_as_busy(
+    kind: type[SharedTable], store: KeyStore, ring: Keyring, journal: Path
+) -> None:
+    """A row that another transaction keeps locked is not passed over in silence, whoever counts, and whatever else fails."""
+    table = kind(filled(ring, 20) | {"garbage": b"", "rubbish": b""})
+    table.claimed = {"000003"}
+    ring.rotate()
+
+    held = rotation.run(rotation.plan(table, store=store), journal=journal)
+    table.claimed.clear()
+    freed = rotation.run(rotation.plan(table, store=store), journal=journal)
+
+    assert (held.state, held.changed, held.busy, held.failed) == ("finished", 19, 1, 2)
+    assert (freed.state, freed.changed, freed.busy, freed.failed) == ("finished", 20, 0, 2)
+
+
+def test_what_others_held_and_then_changed_or_deleted_is_not_busy(store: KeyStore, ring: Keyring, journal: Path) -> None:
+    """At the end it counts what is left, not who was in the way before."""
+    table = SharedTable(filled(ring, 20))
+    table.claimed = {"000003", "000004"}
+    ring.rotate()
+    plan = rotation.plan(table, store=store)
+
+    def finish_elsewhere(_: object) -> None:
+        if "000004" in table.rows:
+            del table.rows["000004"]
+            table.rows["000003"] = ring.encrypt(b"000003", context=context("000003"))
+
+    report = rotation.run(plan, journal=journal, progress=finish_elsewhere)
+    assert (report.state, report.changed, report.busy, report.failed) == ("finished", 18, 0, 0)
+
+
+class MangledTable(Table):
+    """A table that cuts what it is given."""
+
+    def replace(self, changes: Sequence[tuple[StoredItem, bytes | str]]) -> list[bool]:
+        return super().replace([(item, new[:-1]) for item, new in changes])
+
+
+def test_a_place_that_mangles_what_it_is_given_loses_one_batch_at_most(store: KeyStore, ring: Keyring, journal: Path) -> None:
+    """Reading back what was written finds it, and nothing more is written."""
+    table = MangledTable(filled(ring, 20))
+    before = dict(table.rows)
+    ring.rotate()
+    with pytest.raises(RotationError, match="customers 000000 was written, and what is there now does not open"):
+        rotation.run(rotation.plan(table, store=store), journal=journal, batch=1)
+    assert {place for place in before if table.rows[place] != before[place]} <= {"000000", "000001", "000002"}
+
+
+@pytest.mark.parametrize("place", ["", "000004"])
+def test_a_source_whose_places_never_end_is_stopped(store: KeyStore, ring: Keyring, place: str) -> None:
+    """A place that was there already leads nowhere: that is said, and not tried for ever."""
+
+    class Endless(Table):
+        def places(self, after: str, limit: int, *, current: frozenset[str] = frozenset()) -> list[str]:
+            return super().places(after, limit) or [place]
+
+    with pytest.raises(RotationError, match="it would never end"):
+        rotation.plan(Endless(filled(ring, 5)), store=store)
+
+
+def test_no_plaintext_is_in_the_frames_of_an_error(clock: FakeClock) -> None:
+    """A KMS that is away for too long just between decrypting and encrypting leaves nothing to an error tracker."""
+    wrapper = FlakyWrapper()
+    store = memory_store(wrapper=wrapper, clock=clock)
+    ring = store.keyring(PATH, create=True)
+
+    class Late(dict[str, str]):
+        def __iter__(self) -> Iterator[str]:
+            wrapper.unavailable = True
+            clock.advance(1e6)
+            return super().__iter__()
+
+    class LateTable(Table):
+        def item(self, place: str) -> StoredItem:
+            return replace(super().item(place), context=Late(context(place)))
+
+    table = LateTable({"000001": ring.encrypt(b"canary-1", context=context("000001"))})
+    ring.rotate()
+    plan = rotation.plan(table, store=store)
+    plan.job.aim(plan.targets)
+
+    with pytest.raises((WrapperUnavailableError, KeyStoreUnavailableError)) as raised:
+        plan.job.work(["000001"])
+    assert any(frame.name == "encrypt_many" for frame in extract_tb(raised.value.__traceback__))
+    assert not [seen for seen in walk(raised.value) if "canary" in repr(seen)]

@@ -12,7 +12,7 @@ from securekit import rotation
 from securekit._primitives.signatures import SigningCertificate, SigningKey
 from securekit.exceptions import CertificateError, FormatError
 from securekit.keyring import Keyring, KeyStore
-from securekit.rotation import SignedReport
+from securekit.rotation import Failure, SignedReport
 from tests.identities import SIGNING_KINDS, issue, pem, private_key
 from tests.rotation.parts import PATH, Table, filled
 
@@ -48,6 +48,8 @@ def test_a_page_says_how_many_failures_it_leaves_out(report: rotation.Report) ->
     from dataclasses import replace
 
     assert "and 1,999 more, which are in the journal" in replace(report, failed=2000).page()
+    forged = Failure("x", "E |\n# Heading", "r")
+    assert "\n# Heading" not in replace(report, failures=(forged,)).page()
     assert "What failed" not in replace(report, failures=(), failed=0, targets={}).page()
 
 

@@ -3,13 +3,19 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
 import pytest
 
 from securekit import rotation
 from securekit.exceptions import KeyNotFoundError, KeyStateError, RotationError
-from securekit.keyring import MemoryKeyStore
+from securekit.keyring import FileKeyStore, MemoryKeyStore, StoredItem
 from securekit.rotation import Verification
 from securekit.testing import FakeClock, memory_store
+from securekit.wrappers import LocalWrapper
 from tests.rotation.parts import PATH, Table, filled
 
 
@@ -117,3 +123,79 @@ def test_a_clock_that_goes_back_destroys_nothing(store: MemoryKeyStore, clock: F
     clock.jump(-86_400)
     with pytest.raises(RotationError, match="verify again after that"):
         rotation.retire(old, store=store, proof=proof(store, clock), destroy=True)
+
+
+def test_a_source_that_names_the_wrong_keyring_frees_no_key(store: MemoryKeyStore, clock: FakeClock) -> None:
+    """What does not open counts for the key of the id that it names, whatever keyring the source says."""
+    ring = store.keyring(PATH, create=True)
+    store.keyring("eu/acme/orders", create=True)
+    table = Table(filled(ring, 3), keyring=lambda _: "eu/acme/orders")
+    old = ring.primary().full_name
+    clock.advance(10)
+    ring.rotate()
+    clock.advance(10)
+    found = proof(store, clock, table)
+
+    with pytest.raises(RotationError, match=f"3 items need {old}"):
+        rotation.retire(old, store=store, proof=found, clock=clock.time)
+    assert found.astray == {f"eu/acme/orders@{old[-8:]}": 3}
+    assert found.needs(f"eu/acme/orders@{old[-8:]}") == 3
+    assert found.needs(f"{PATH}@00000000") == 0
+
+
+@pytest.mark.parametrize("key", ["vault-transit transit/app v1", "vault-transit transit/app", "transit/app v1", "transit/app"])
+def test_a_kek_counts_however_it_is_called(key: str) -> None:
+    """By its full name, without its version, or by its reference alone."""
+    counts = {"vault-transit transit/app v1": 2, "local 0bac1fe1ddce8316": 1, "passphrase": 1}
+    found = Verification(("memory",), 0.0, 1.0, "me", 2, counts, 0, (), 0)
+    assert found.needs(key) == 2
+    assert (found.needs("0bac1fe1ddce8316"), found.needs("passphrase"), found.needs("transit"), found.needs("")) == (1, 1, 0, 0)
+
+
+def test_a_proof_of_tomorrow_proves_nothing(store: MemoryKeyStore, clock: FakeClock) -> None:
+    """It was made while a clock was ahead: nobody knows when."""
+    ring = store.keyring(PATH, create=True)
+    old = ring.primary().full_name
+    clock.advance(10)
+    ring.rotate()
+    clock.jump(86_400)
+    ahead = proof(store, clock)
+    clock.jump(-86_400)
+    with pytest.raises(RotationError, match="a clock was wrong; verify again"):
+        rotation.retire(old, store=store, proof=ahead, clock=clock.time)
+
+
+def test_the_present_state_of_a_key_counts(tmp_path: Path, clock: FakeClock) -> None:
+    """One that was made primary again elsewhere, for a while, was written under until then, whatever is in memory here."""
+    here, there = (FileKeyStore(tmp_path, wrapper=LocalWrapper(bytes(32)), clock=clock, refresh=10_000) for _ in range(2))
+    ring = here.keyring(PATH, create=True)
+    old = ring.primary().full_name
+    ring.rotate()
+    clock.advance(10)
+    early = rotation.verify(Table({}), store=here, clock=clock.time)
+    clock.advance(10)
+    new = there.keyring(PATH).primary().full_name
+    there.keyring(PATH).promote(old)
+    clock.advance(10)
+    there.keyring(PATH).promote(new)
+    with pytest.raises(RotationError, match="it was primary until then"):
+        rotation.retire(old, store=here, proof=early, clock=clock.time)
+
+
+def test_an_error_ends_a_verification_that_waits(store: MemoryKeyStore) -> None:
+    """What others wait for is not waited for any more: who interrupts wants it to end."""
+    ring = store.keyring(PATH, create=True)
+    waiting = threading.Event()
+
+    class AwayTable(Table):
+        def read(self, places: Sequence[str]) -> list[StoredItem]:
+            if places[0] == "000000":
+                waiting.wait(5)
+                raise PermissionError
+            waiting.set()
+            raise ConnectionError
+
+    begin = time.monotonic()
+    with pytest.raises(PermissionError):
+        rotation.verify(AwayTable(filled(ring, 600)), store=store, workers=2, patience=30)
+    assert time.monotonic() - begin < 5

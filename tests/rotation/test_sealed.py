@@ -15,6 +15,7 @@ from securekit.exceptions import WrapperUnavailableError
 from securekit.keyring import KeyStore
 from securekit.testing import FlakyWrapper
 from securekit.wrappers import Binding, CertificateWrapper, KeyWrapper, LocalWrapper, WrappedKey
+from tests.canaries import walk
 from tests.conftest import Count
 from tests.identities import clock, issue, pem, private_key
 from tests.rotation.parts import Table, context
@@ -291,3 +292,33 @@ def test_a_kms_that_is_away_delays_files(root: Path, journal: Path) -> None:
         rotation.run(plan, journal=journal, patience=0)
     with pytest.raises(WrapperUnavailableError):
         rotation.verify(files(root), envelope=away, patience=0)
+
+
+def test_what_an_application_writes_while_a_file_becomes_durable_stays(root: Path, journal: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that is replaced at the very end of its encryption anew is left as it is, and counts as busy."""
+    sync, turns = os.fsync, iter([True])
+
+    def write_meanwhile(descriptor: int) -> None:
+        if next(turns, False):
+            with Envelope(OLD).open_writer(root / "a.sk", context={"file": "a.sk"}) as writer:
+                writer.write(b"of the application")
+        sync(descriptor)
+
+    plan = rotation.plan(files(root), envelope=exchange(), drop=[OLD], renew=True)
+    monkeypatch.setattr("securekit._wire.atomic.os.fsync", write_meanwhile)
+    outcome = plan.job.work(["a.sk"])
+
+    assert (outcome.busy, outcome.changed, outcome.failures) == (1, 0, [])
+    with Envelope(OLD).open_reader(root / "a.sk", context={"file": "a.sk"}) as reader:
+        assert reader.read() == b"of the application"
+
+
+def test_no_plaintext_is_in_the_frames_of_an_error() -> None:
+    """A KMS that goes away between opening and sealing anew leaves nothing to an error tracker."""
+    table = Table({"000001": Envelope(OLD).encrypt(b"canary-1", context=context("000001"))}, content="envelopes")
+    envelope = Envelope(FlakyWrapper(NEW, unavailable=True), also_open=[OLD])
+    job = rotation.plan(table, envelope=envelope, drop=[OLD], renew=True).job
+
+    with pytest.raises(WrapperUnavailableError) as raised:
+        job.work(["000001"])
+    assert not [seen for seen in walk(raised.value) if "canary" in repr(seen)]

@@ -180,7 +180,7 @@ def _kill_often(desk: Desk, times: int) -> int:
     killed = 0
     for _ in range(times):
         before = _journal_size(desk)
-        command = desk.command("rotate", "run", "customers", "--batch", "5", "--items-per-second", "50", "--workers", "2")
+        command = desk.command("rotate", "run", "customers", "--batch", "2", "--items-per-second", "20", "--workers", "2")
         process = subprocess.Popen(command, cwd=desk.folder, env=desk.env, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
         deadline = time.monotonic() + 30
         while process.poll() is None and _journal_size(desk) < before + 300 and time.monotonic() < deadline:

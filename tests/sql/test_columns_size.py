@@ -197,8 +197,10 @@ def test_many_groups_are_streamed(schema: sa.URL) -> None:
     groups = iter(source.groups() or ())
     first = next(groups)
     with run(schema) as connection:
+        queries = connection.scalars(sa.text("SELECT query FROM pg_stat_activity WHERE state = 'idle in transaction'")).all()
         connection.exec_driver_sql("UPDATE t SET account = 'none'")
     rest = list(groups)
 
+    assert [query for query in queries if query.startswith("FETCH FORWARD")] != []
     assert first.items == 1
     assert {group.keyring for group in [first, *rest]} == {f"eu/a{n}" for n in range(1, 5001)}

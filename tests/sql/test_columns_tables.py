@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -108,7 +109,7 @@ def test_another_schema_is_named_before_the_table(schema: sa.URL, postgres: sa.U
     assert repr(default) == "<SqlColumns sql postgres/customers(email, iban)>"
 
 
-def test_the_identity_of_a_file_is_its_name(tmp_path: Any) -> None:
+def test_the_identity_of_a_file_is_its_name(tmp_path: Path) -> None:
     """A file of SQLite is named without its directory, and neither it nor its journal's kind is changed by looking at it."""
     database = sa.make_url(f"sqlite:///{tmp_path}/app.db")
     customers(database, 1)
@@ -120,6 +121,14 @@ def test_the_identity_of_a_file_is_its_name(tmp_path: Any) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["app.db"]
     with run(database) as connection:
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "delete"
+
+
+def test_a_file_that_is_missing_is_not_made(tmp_path: Path) -> None:
+    """A wrong name of SQLite's file is a FileNotFoundError, and no empty file is left behind."""
+    with pytest.raises(FileNotFoundError, match=r"there is no file .*nowhere\.db"):
+        open_columns(f"sqlite:///{tmp_path}/nowhere.db")
+
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_null_is_left_out(database: sa.URL) -> None:
@@ -195,6 +204,9 @@ WRONG_TABLES = [
     ("CREATE TABLE t (id BIGINT PRIMARY KEY, c BYTES)", {"key": "oid"}, "no column 'oid'"),
     ("CREATE TABLE t (id BIGINT PRIMARY KEY, c BYTES)", {"columns": []}, "columns must name one column or several"),
     ("CREATE TABLE t (id BIGINT PRIMARY KEY, c BYTES)", {"columns": ["c", "c"]}, "each once"),
+    ("CREATE TABLE t (id TEXT PRIMARY KEY, c BYTES)", {"columns": ["id", "c"]}, "id: what changes when a key is rotated"),
+    ("CREATE TABLE t (id BIGINT PRIMARY KEY, c TEXT)", {"context": {"x": "{c}"}}, "c: what changes when a key is rotated"),
+    ("CREATE TABLE t (id BIGINT PRIMARY KEY, c TEXT)", {"keyring": "eu/{c}"}, "c: what changes when a key is rotated"),
     ("CREATE TABLE t (id BIGINT PRIMARY KEY, c BYTES)", {"keyring": None}, "records need keyring="),
     ("CREATE TABLE t (id BIGINT PRIMARY KEY, c BYTES)", {"content": "envelopes"}, "envelopes take none"),
     ("CREATE TABLE t (id BIGINT PRIMARY KEY, c BYTES)", {"content": "files"}, 'content must be "records" or "envelopes"'),

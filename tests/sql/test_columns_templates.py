@@ -2,13 +2,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import CITEXT
 
 from securekit.keyring._stored import Group
+from securekit.sql._layout import Layout
+from securekit.sql._places import Places
+from securekit.sql._template import as_text
 from tests.conftest import Count
 from tests.sql.tables import NEW, OLD, create, everything, open_columns, record, run, text, walk
 
@@ -62,6 +68,21 @@ def test_values_have_one_text(kind: str, literal: str, expected: str, database: 
     source = open_columns(database, table="t", columns="c", keyring="eu/x", context={"x": "{x}"})
 
     assert [item.context for item in everything(source)] == [{"x": expected}]
+
+
+@pytest.mark.parametrize("value", [True, 1.5, Decimal("1.50"), datetime(2026, 1, 1, tzinfo=UTC), b"x", None, ["x"]])
+def test_a_value_without_one_text_is_refused(value: object) -> None:
+    """What applications write differently has no text; the message names the column and the type, and not the value."""
+    with pytest.raises(ValueError, match=r"^amount is (NULL|a (bool|float|Decimal|datetime|bytes|list), which has no single text)"):
+        as_text("amount", value)
+
+
+def test_text_without_case_is_compared_with_its_case() -> None:
+    """PostgreSQL's CITEXT, which ignores case whatever its collation, is compared as plain text."""
+    table = sa.table("t", sa.column("c", CITEXT()))
+    layout = Layout(table, "t", "app", "postgresql", (), Places("t", []), frozenset(), frozenset("c"))
+
+    assert str(layout.exact("c")) == 'CAST(t.c AS TEXT) COLLATE "C"'
 
 
 def test_values_of_an_enumeration_are_text(schema: sa.URL) -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import sys
 import threading
@@ -22,7 +23,7 @@ from ._ui import FAILED, STOPPED, UNVERIFIED, fail, handled, note, print_json, p
 if TYPE_CHECKING:
     from types import FrameType
 
-    from securekit.rotation import Estate, Plan, Report, RunProgress, Verification
+    from securekit.rotation import Chain, Estate, Plan, Report, RunProgress, Verification
 
 __all__ = ["rotate"]
 
@@ -143,9 +144,9 @@ def run(estate: Estate, names: tuple[str, ...], *, dry_run: bool, as_json: bool,
 @_with_estate
 def resume(estate: Estate, *, workers: int, as_json: bool) -> None:
     """Go on with every run that was not finished."""
-    from securekit.rotation._journal import is_unfinished, source_of
+    from securekit.rotation._journal import unfinished
 
-    names = sorted({source_of(file) for file in estate.journals.glob("*.journal") if is_unfinished(file)} & estate.sources.keys())
+    names = [name for name in unfinished(estate.journals) if name in estate.sources]
     if not names:
         note("no run is unfinished")
         return
@@ -164,6 +165,8 @@ def verify(estate: Estate, key: str | None, *, workers: int, as_json: bool) -> N
     With KEY, such as eu/acme/customers@9f3a01c2 or "vault-transit transit/app v1": whether anything needs it. Exit code 0: nothing does;
     3: something does, or something does not open.
     """
+    if key:
+        _check_known(estate, key)
     proof = _verified(estate, workers)
     if as_json:
         print_json(proof.to_json() | ({"key": key, "needs": proof.known(key)} if key else {}))
@@ -174,6 +177,8 @@ def verify(estate: Estate, key: str | None, *, workers: int, as_json: bool) -> N
         note(f"{proof.items:,} items were read, {proof.failed:,} do not open")
         if key:
             note(f"{proof.known(key):,} items need {printable(key)}")
+            if not proof.known(key) and "@" not in key:
+                note("securekit: hint: a name that is spelled wrongly is not needed either; compare it with `securekit rotate plan`")
     if proof.failed or (key and proof.needs(key)):
         sys.exit(UNVERIFIED)
 
@@ -207,6 +212,8 @@ def retire(estate: Estate, key: str, *, destroy: bool, force: str | None, yes: b
             f"{proof.needs(key):,} items need {key}" if proof else f"{key} would be {'destroyed' if destroy else 'disabled'} without proof"
         )
         return
+    if proof is not None:
+        _check_breadth(proof, key, destroy=destroy)
     if destroy and not yes:
         click.confirm(f"Destroy {key} for ever?", abort=True, err=True)
     done = retire_key(key, store=store, proof=proof, destroy=destroy, force=force)
@@ -294,17 +301,27 @@ def compromise(estate: Estate, key: str, *, yes: bool, workers: int, dry_run: bo
         click.confirm("Rotate and re-encrypt all of this?", abort=True, err=True)
     with _stopping() as stop:
         chain = run_chain(estate, key, workers=workers, say=note, progress=_teller(as_json=as_json), stop=stop)
+    _tell_chain(chain, as_json=as_json)
+    if chain.proof is None:
+        sys.exit(STOPPED)
+    if chain.needed or chain.proof.failed:
+        sys.exit(UNVERIFIED)
+    _finish(chain.reports, as_json=True, stopped=False, quiet=True)
+
+
+def _tell_chain(chain: Chain, *, as_json: bool) -> None:
+    key = chain.key
     if as_json:
         proof = chain.proof.to_json() if chain.proof else None
-        print_json({"key": key, "rotated": chain.rotated, "proof": proof, "commands": chain.commands})
+        told = {"key": key, "rotated": chain.rotated, "proof": proof, "needed": chain.needed, "commands": chain.commands}
+        click.echo(json.dumps(told))
     if chain.proof:
         note(f"verified: {chain.proof.known(key):,} items still need {key}; {chain.proof.failed:,} do not open")
+        for name, items in chain.needed.items():
+            note(f"securekit: error: {items:,} items still need {printable(name)}: repair that, and start this again")
     note("left to do:")
     for command in chain.commands:
         click.echo(command, err=as_json)
-    if chain.proof is None:
-        sys.exit(STOPPED)
-    _finish(chain.reports, as_json=True, stopped=False, quiet=True)
 
 
 def _run_all(
@@ -379,6 +396,47 @@ def _tell_json(state: RunProgress) -> None:
     from dataclasses import asdict
 
     click.echo(json.dumps({"progress": asdict(state)}))
+
+
+def _check_known(estate: Estate, key: str) -> None:
+    """Refuse the name of a data key that no store has: nothing needs it, which proves nothing of the key that was meant.
+
+    Raises:
+        ValueError: It is the bare id of a data key.
+        securekit.exceptions.KeyNotFoundError: There is no such key.
+    """
+    from securekit.exceptions import KeyNotFoundError
+    from securekit.keyring._survey import survey
+
+    if re.fullmatch(r"[0-9a-fA-F]{8}", key):
+        message = f"a data key is named PATH@ID, not {key!r}"
+        raise ValueError(message)
+    path, at, key_id = key.rpartition("@")
+    if not at or " " in key:
+        return
+    documents = [found for store in estate.stores.values() for _, found in survey(store.open(), [path])]
+    if not any(not isinstance(found, str) and found.key(key_id) for found in documents):
+        message = f"no store has the key {key}: is it spelled as `securekit rotate plan` shows it?"
+        raise KeyNotFoundError(message)
+
+
+def _check_breadth(proof: Verification, key: str, *, destroy: bool) -> None:
+    """Say what was read, and that a source may be missing if nothing of it was under any key of the keyring.
+
+    Raises:
+        securekit.exceptions.RotationError: That is so, and the key is to be destroyed.
+    """
+    note(f"{proof.items:,} items were read, of {printable(', '.join(proof.sources))}")
+    path = key.rpartition("@")[0]
+    if any(name.rpartition("@")[0] == path for name in proof.counts):
+        return
+    text = f"nothing that was read is under any key of {path}: is a source missing from rotation.toml?"
+    if destroy:
+        from securekit.exceptions import RotationError
+
+        message = f"{text} If there is none, say so with --force {key}"
+        raise RotationError(message)
+    note(f"securekit: warning: {printable(text)}")
 
 
 def _verified(estate: Estate, workers: int) -> Verification:

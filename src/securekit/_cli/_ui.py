@@ -90,11 +90,27 @@ def progress(unit: str, total: int | None = None) -> Iterator[Callable[[int], No
     """Give what is called with each number of units done, by any thread."""
     if sys.stderr.isatty():
         from rich.console import Console
-        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+        from rich.progress import (
+            BarColumn,
+            DownloadColumn,
+            Progress,
+            ProgressColumn,
+            Task,
+            TextColumn,
+            TimeRemainingColumn,
+            TransferSpeedColumn,
+        )
+        from rich.text import Text
 
-        columns = [TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()]
-        of_bytes = columns if unit == "bytes" else Progress.get_default_columns()
-        with Progress(*of_bytes, console=Console(stderr=True), transient=True) as bar:
+        class RateColumn(ProgressColumn):
+            """Shows how many units are done per second."""
+
+            def render(self, task: Task) -> Text:
+                return Text(f"{task.speed:,.0f}/s" if task.speed else "")
+
+        amount = [DownloadColumn(), TransferSpeedColumn()] if unit == "bytes" else [TextColumn("{task.percentage:>3.0f} %"), RateColumn()]
+        columns = [TextColumn("{task.description}"), BarColumn(), *amount, TimeRemainingColumn()]
+        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
             task = bar.add_task(unit, total=total)
             yield lambda done: bar.advance(task, done)
         return

@@ -60,10 +60,18 @@ def write_atomic(
 
 
 @contextmanager
-def atomic_writer(path: str | os.PathLike[str], *, mode: int = 0o600, buffering: int = -1) -> Iterator[BinaryIO]:
+def atomic_writer(
+    path: str | os.PathLike[str], *, mode: int = 0o600, buffering: int = -1, check: Callable[[], object] = lambda: None
+) -> Iterator[BinaryIO]:
     """Give a binary file that replaces the one at ``path`` when the block ends, durably; after an exception nothing changes.
 
     However long the writing takes, the file has no name until it is complete, and no lock is held.
+
+    Args:
+        path: The file.
+        mode: What the new file's mode is, less the umask.
+        buffering: As for `open`.
+        check: Called when all is written, while no other writer of this kind can come in between; what it raises ends it.
 
     Raises:
         OSError: As the operating system says; the old file is intact.
@@ -76,6 +84,7 @@ def atomic_writer(path: str | os.PathLike[str], *, mode: int = 0o600, buffering:
             os.fsync(file.fileno())
             temporary = f".{target.name}.tmp"
             with locked(directory, target.parent):
+                check()
                 with suppress(FileNotFoundError):
                     os.unlink(temporary, dir_fd=directory)
                 try:

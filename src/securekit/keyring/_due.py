@@ -73,4 +73,4 @@ def _reasons_to_rotate(document: KeyringDocument, now: float, rotate_after: floa
 
 
 def _is_staged(key: KeyVersion) -> bool:
-    return key.state is KeyState.ACTIVE and key.promoted is None
+    return key.state is KeyState.ACTIVE and key.promoted is None and not key.due  # which could not be promoted

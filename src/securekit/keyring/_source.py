@@ -167,6 +167,11 @@ class StoreSource(Secretive):
         self._also_open = lambda path: (*resolve(former, path), *resolve(also, path))
         self._wrapper = wrapper
 
+    @property
+    def is_watched(self) -> bool:
+        """Whether anybody is told of events."""
+        return self._on_event is not None
+
     def emit(self, event: Event) -> None:
         """Call ``on_event``."""
         if self._on_event is not None:

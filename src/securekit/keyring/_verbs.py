@@ -219,7 +219,7 @@ class DataVerbs(Secretive):
         key = live.keys.get(token[1:HEADER_SIZE])
         if key is None:
             key = self._find(token[1:HEADER_SIZE], live)
-        if key is not live.primary:
+        if key is not live.primary and self._source.is_watched:  # a whole table may be under old keys
             self._source.emit(Event(EventKind.OLD_KEY_USED, self.path, key.key_id))
         return key
 

@@ -20,22 +20,25 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from securekit._wire.atomic import write_atomic
 from securekit.exceptions import RotationError
+from securekit.keyring._lifecycle import mark_due
 from securekit.keyring._survey import survey
 from securekit.wrappers._recipients import name_of
 
 from ._documents import ConfigDocuments
 from ._engine import run
+from ._job import spellings
 from ._journal import journal_of
 from ._plan import plan
 from ._verify import Verification, verify_jobs
 
 if TYPE_CHECKING:
+    from securekit.keyring import Keyring
     from securekit.keyring._document import KeyringDocument
 
     from ._engine import RunProgress
@@ -75,6 +78,7 @@ class Chain:
         reports: Of the runs that re-encrypted.
         proof: The verification at the end; None if the chain was stopped before.
         commands: What is left for people to do, in order.
+        needed: How many items still need the key, or a data key that it opened, by its name: empty if all went well.
     """
 
     key: str
@@ -82,6 +86,7 @@ class Chain:
     reports: tuple[Report, ...]
     proof: Verification | None
     commands: tuple[str, ...]
+    needed: Mapping[str, int] = field(default_factory=dict)
 
 
 def blast_radius(estate: Estate, key: str) -> list[Blast]:
@@ -95,16 +100,7 @@ def blast_radius(estate: Estate, key: str) -> list[Blast]:
     Raises:
         securekit.exceptions.SecureKitError, OSError: A store or source cannot be read.
     """
-    leak = _Leak(estate, key)
-    found = [Blast(store, "keyring", path, 1) for store, path in leak.wrapped]
-    found += [Blast(store, "key", name, 1) for store, name in leak.data_keys]
-    for source in estate.sources.values():
-        if source.kind == "config":
-            found += _secrets(source, leak)
-        elif source.kind != "store":
-            items = sum(tally.items for tally in estate.plan(source.name).tallies if leak.opened(tally.keys))
-            found += [Blast(source.name, "items", "", items)] if items else []
-    return found
+    return _blast(estate, _Leak(estate, key))
 
 
 def run_chain(
@@ -135,22 +131,12 @@ def run_chain(
     stopping = stop or threading.Event()
     leak = _Leak(estate, key)
     leak.check_replaced()
+    if not _Begun.file_of(estate.journals, key).exists() and not _blast(estate, leak):
+        message = f"{key} opens nothing that is known: is it spelled as `securekit rotate plan` shows it?"
+        raise RotationError(message)
     todo = _Begun(estate.journals, key, leak)
-    rotated: dict[str, str] = {}
-    latest = 0.0
-    for store_name, path, old in todo.keyrings:
-        store = estate.stores[store_name].open()
-        if path in todo.rewrapped:
-            store.rewrap(prefix=path, drop=leak.droppable(store_name, path))
-        ring = store.keyring(path)
-        ring.refresh()
-        if ring.primary().id == old:
-            ring.rotate()
-        primary = ring.primary()
-        rotated[path] = primary.full_name
-        say(f"{store_name}: {primary.full_name} is primary now")
-        since = (primary.promoted or primary.created).timestamp()
-        latest = max(latest, since + ring.noticed_after)
+    leak.names.update(todo.leaked)  # which documents no longer tell, if the chain was killed
+    rotated, latest = _rotate(estate, leak, todo, say)
     if latest > clock():
         say(f"waiting {latest - clock():.0f} seconds until every process has the new keys")
         if stopping.wait(latest - clock()):
@@ -167,8 +153,38 @@ def run_chain(
     say("verifying")
     proof = verify_jobs(estate.jobs(), workers=workers, clock=clock)
     commands = tuple(_commands(estate, leak, todo))
-    todo.file.unlink()
-    return Chain(key, rotated, tuple(reports), proof, commands)
+    needed = {name: items for name in sorted(leak.names) if (items := proof.known(name))}
+    if not needed and not any(report.failed or report.busy for report in reports):
+        todo.file.unlink()  # else it goes on from here, when what is in the way has been repaired
+    return Chain(key, rotated, tuple(reports), proof, commands, needed)
+
+
+def _rotate(estate: Estate, leak: _Leak, todo: _Begun, say: Callable[[str], object]) -> tuple[dict[str, str], float]:
+    """Rewrap and rotate what is to be; return the new primaries by path, and when every process has noticed."""
+    rotated: dict[str, str] = {}
+    latest = 0.0
+    for store_name, path, old in todo.keyrings:
+        store = estate.stores[store_name].open()
+        if path in todo.rewrapped:
+            store.rewrap(prefix=path, drop=leak.droppable(store_name, path))
+        ring = store.keyring(path)
+        ring.refresh()
+        if ring.primary().id == old:
+            ring.rotate()
+        _forbid(ring, {name[-8:] for name in todo.leaked if name.rpartition("@")[0] == path})
+        primary = ring.primary()
+        rotated[path] = primary.full_name
+        say(f"{store_name}: {primary.full_name} is primary now")
+        since = (primary.promoted or primary.created).timestamp()
+        latest = max(latest, since + ring.noticed_after)
+    return rotated, latest
+
+
+def _forbid(ring: Keyring, leaked: set[str]) -> None:
+    """Mark leaked keys, so that nobody promotes one: it may be staged, and wait for that."""
+    document = ring._cache.current().opened.document  # noqa: SLF001 - no verb of a keyring does that by itself
+    if any(key.id in leaked and not key.due for key in document.keys):
+        ring._cache.update(lambda opened, _: mark_due(opened.document, leaked))  # noqa: SLF001
 
 
 class _Leak:
@@ -221,15 +237,16 @@ class _Leak:
                 message = f"no store has the key {self.key}"
                 raise RotationError(message)
             return
-        for store, path in self.wrapped:
-            for wrapper in self._estate.stores[store].open()._source.writers(path):  # noqa: SLF001 - as `KeyStore.rewrap`
-                name = f"{wrapper.name} {wrapper.key_ref}".rstrip()
-                if self._is(name) and not re.search(r" v[0-9]+$", self.key):
-                    message = (
-                        f"the store {store} still wraps to {name}: give it another KEK in wrap, name this one in also_open, and try again."
-                        f" Of a Transit key that was rotated, name the version that leaked, such as: {name} v1"
-                    )
-                    raise RotationError(message)
+        if re.search(r" v[0-9]+$", self.key):
+            return
+        for where, setting, (wrapper, reference) in self._written():
+            name = f"{wrapper} {reference}".rstrip()
+            if wrapper != "keyring" and self._is(name):  # keyrings rotate, and go on under another key
+                message = (
+                    f"{where} still wraps to {name}: give it another KEK in {setting}, name this one in also_open, and try again."
+                    f" Of a Transit key that was rotated, name the version that leaked, such as: {name} v1"
+                )
+                raise RotationError(message)
 
     def droppable(self, store: str, path: str) -> list[str]:
         """Return the references to drop from a keyring: recipients of the leaked key that the store's own do not have."""
@@ -241,6 +258,19 @@ class _Leak:
     def references(self) -> list[str]:
         """Return the references that sealed messages and files drop."""
         return sorted({name.partition(" ")[2].partition(" v")[0] or name for name in self.names} | {self.key})
+
+    def _written(self) -> Iterator[tuple[str, str, tuple[str, str]]]:
+        """Yield what wraps from now on: a store or source, the setting that says so, and a recipient."""
+        for store, path in self.wrapped:
+            for wrapper in self._estate.stores[store].open()._source.writers(path):  # noqa: SLF001 - as `KeyStore.rewrap`
+                yield f"the store {store}", "wrap", (wrapper.name, wrapper.key_ref)
+        for source in self._estate.sources.values():
+            envelope = source.envelope()
+            for wrapper in envelope.recipients if envelope else ():
+                yield f"the source {source.name}", "recipients", (wrapper.name, wrapper.key_ref)
+            opened = source.open() if source.kind == "config" else None
+            for recipient in (opened.recipients or ()) if isinstance(opened, ConfigDocuments) else ():
+                yield f"the source {source.name}", "recipients", recipient
 
     def _follow(self) -> None:
         """Find what the key opened, and what that opened in turn."""
@@ -259,7 +289,7 @@ class _Leak:
         self.data_keys += [(store, name) for name in names if (store, name) not in self.data_keys]
 
     def _is(self, name: str) -> bool:
-        return any(name == known or re.fullmatch(f"({re.escape(known)}|[^ ]+ {re.escape(known)})( v[0-9]+)?", name) for known in self.names)
+        return not self.names.isdisjoint(spellings(name))
 
 
 class _Begun:
@@ -267,7 +297,7 @@ class _Begun:
 
     def __init__(self, directory: Path, key: str, leak: _Leak) -> None:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.file = directory / f"compromise-{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
+        self.file = self.file_of(directory, key)
         with suppress(FileNotFoundError):
             self._take(json.loads(self.file.read_bytes()))
             return
@@ -277,6 +307,11 @@ class _Begun:
         body = {"format": FORMAT, "key": key, "keyrings": keyrings, "rewrapped": rewrapped, "leaked": leaked}
         write_atomic(self.file, json.dumps(body).encode())
         self._take(body)
+
+    @staticmethod
+    def file_of(directory: Path, key: str) -> Path:
+        """Return where a chain for ``key`` is written down."""
+        return directory / f"compromise-{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
 
     def _take(self, body: Mapping[str, Any]) -> None:
         if body.get("format") != FORMAT:
@@ -304,6 +339,18 @@ def _plans(estate: Estate, source: EstateSource, leak: _Leak) -> Iterator[Plan]:
     renewed = plan(opened, envelope=envelope, drop=drop, renew=True) if drop else None
     if renewed is not None:
         yield renewed
+
+
+def _blast(estate: Estate, leak: _Leak) -> list[Blast]:
+    found = [Blast(store, "keyring", path, 1) for store, path in leak.wrapped]
+    found += [Blast(store, "key", name, 1) for store, name in leak.data_keys]
+    for source in estate.sources.values():
+        if source.kind == "config":
+            found += _secrets(source, leak)
+        elif source.kind != "store":
+            items = sum(tally.items for tally in estate.plan(source.name).tallies if leak.opened(tally.keys))
+            found += [Blast(source.name, "items", "", items)] if items else []
+    return found
 
 
 def _secrets(source: EstateSource, leak: _Leak) -> Iterator[Blast]:

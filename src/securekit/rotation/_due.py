@@ -48,6 +48,7 @@ class Due:
         reason: Why, for people.
         automatic: Whether `do_what_is_due` does it.
         command: What does it, or begins it.
+        primary: For ``"rotate"``, the id of the key that is to be replaced.
     """
 
     action: Action
@@ -56,6 +57,7 @@ class Due:
     reason: str
     automatic: bool
     command: str
+    primary: str = ""
 
 
 def find_due(estate: Estate, *, now: float | None = None) -> list[Due]:
@@ -118,11 +120,9 @@ def do_what_is_due(
 
     for name in dict.fromkeys(one.where for one in due if one.action == "rewrap" and one.where in estate.stores):
         go(name, estate.plan(name))
-    for one in due:
+    for one in sorted(due, key=lambda one: one.action):  # a key that is promoted spares its keyring a rotation
         if one.action in {"rotate", "promote"} and one.where in estate.stores and not stopping.is_set():
-            ring = estate.stores[one.where].open().keyring(one.what.partition("@")[0])
-            info = ring.rotate() if one.action == "rotate" else ring.promote(one.what)
-            say(f"{one.where}: {info.full_name} is primary now")
+            _change_primary(estate, one, say)
     for source in estate.sources.values():
         if source.kind == "config":
             if any(one.where == source.name for one in due):
@@ -130,6 +130,15 @@ def do_what_is_due(
         elif source.kind != "store":
             go(source.name, estate.plan(source.name))
     return reports
+
+
+def _change_primary(estate: Estate, due: Due, say: Callable[[str], object]) -> None:
+    ring = estate.stores[due.where].open().keyring(due.what.partition("@")[0])
+    ring.refresh()
+    if due.action == "rotate" and ring.primary().id != due.primary:
+        return  # done meanwhile, or due for two reasons
+    info = ring.rotate() if due.action == "rotate" else ring.promote(due.what)
+    say(f"{due.where}: {info.full_name} is primary now")
 
 
 def _of_store(store: EstateStore, policy: Policy, now: float) -> Iterator[Due]:
@@ -156,7 +165,8 @@ def _of_keyring(where: str, document: KeyringDocument, policy: Policy, now: floa
     for one in of_keyring:
         if one.action == "rotate" and not rotates:
             rotates = True
-            yield Due("rotate", where, path, one.reason, automatic=True, command=f"securekit keys rotate {path}")
+            command = f"securekit keys rotate {path}"
+            yield Due("rotate", where, path, one.reason, automatic=True, command=command, primary=document.primary.id)
         elif one.action == "promote":
             key = f"{path}@{one.key_id}"
             yield Due("promote", where, key, one.reason, automatic=True, command=f"securekit keys promote {key}")
@@ -219,9 +229,10 @@ def _of_source(estate: Estate, source: EstateSource) -> Iterator[Due]:
         )
     for tally in what.tallies:
         if tally.state == KeyState.PRIMARY and tally.items >= estate.policy.max_messages:
-            path = tally.keys[0].rpartition("@")[0]
+            path, _, primary = tally.keys[0].rpartition("@")
             reason = f"{tally.items:,} records of {source.name} are under its primary"
-            yield Due("rotate", source.store, path, reason, automatic=True, command=f"securekit keys rotate {path}")
+            command = f"securekit keys rotate {path}"
+            yield Due("rotate", source.store, path, reason, automatic=True, command=command, primary=primary)
 
 
 def _of_documents(source: EstateSource, policy: Policy, now: float) -> Iterator[Due]:

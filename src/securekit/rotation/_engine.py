@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Generic, Self, TypeVar
 from securekit.exceptions import KeyStoreUnavailableError, WrapperUnavailableError
 
 from ._journal import Journal
+from ._places import walk
 from ._report import Report
 
 if TYPE_CHECKING:
@@ -171,7 +172,7 @@ class Pace:
     """
 
     def __init__(self, items: float | None, size: float | None, stopping: threading.Event) -> None:
-        if (items is not None and items <= 0) or (size is not None and size <= 0):
+        if not all(rate is None or rate > 0 for rate in (items, size)):  # which NaN is not, either
             message = "a rate is more than 0 per second"
             raise ValueError(message)
         self._items = items
@@ -252,20 +253,21 @@ class _Engine:
 
     def run(self, workers: int, batch: int) -> None:
         """Work round after round, until nothing is left that does not fail."""
+        busy = 0
         for number in range(_MAX_ROUNDS):
             before = self._log.progress.totals.changed
             failed = self._round(workers, batch)
             if self._stopping.is_set():
                 return
             left = self._patience.keep(self._job.left)
-            if left is None:
-                left = self._busy + failed
+            # What was busy may have been done since, by another run. What neither was busy nor failed was left out.
+            busy = self._busy if left is None else min(self._busy, left)
             # The first round may have left out what the second does not.
             helped = number == 0 or self._log.progress.totals.changed > before
-            if left <= failed or not helped:
+            if (not busy and (left or 0) <= failed) or not helped:
                 break
             self._log.next_round()
-        self._log.finish(_now())
+        self._log.finish(_now(), busy=busy)
 
     def _round(self, workers: int, batch: int) -> int:
         """Work from where the journal is to the end. Return how many items failed."""
@@ -291,12 +293,10 @@ class _Engine:
         return failed
 
     def _batches(self, size: int) -> Iterator[list[str]]:
-        after = self._log.progress.place
-        while not self._stopping.is_set():
-            places = self._patience.keep(partial(self._job.places, after, size))
-            if not places:
-                return
-            after = places[-1]
+        def next_places(after: str, size: int) -> list[str]:
+            return [] if self._stopping.is_set() else self._patience.keep(partial(self._job.places, after, size))
+
+        for places in walk(next_places, size, after=self._log.progress.place):
             self._pace.wait(len(places))
             yield places
 

@@ -212,13 +212,18 @@ class FilesJob:
         context = self._source.context(place) or {}
         envelope = self._exchange.envelope
         status = file.stat()
-        with envelope.open_reader(file, context=context) as reader, atomic_writer(file, mode=stat.S_IMODE(status.st_mode)) as target:
+        mode = stat.S_IMODE(status.st_mode)
+
+        def check() -> None:
+            now = file.stat()
+            if not os.path.samestat(now, status) or now.st_mtime_ns != status.st_mtime_ns:
+                message = "it was written by somebody else meanwhile"
+                raise BlockingIOError(message)
+
+        with envelope.open_reader(file, context=context) as reader, atomic_writer(file, mode=mode, check=check) as target:
             with envelope.open_writer(target, context=context) as writer:
                 shutil.copyfileobj(reader, writer, _BUFFER)
             os.fchown(target.fileno(), status.st_uid, status.st_gid)
-            if not os.path.samestat(file.stat(), status) or file.stat().st_mtime_ns != status.st_mtime_ns:
-                message = "it was written by somebody else meanwhile"
-                raise BlockingIOError(message)
         return True
 
 

@@ -7,12 +7,13 @@ what it has not done is as it was, and done again it finds that nothing is left 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, Protocol
 
-__all__ = ["Failure", "Job", "Kind", "Outcome", "Sighting", "Tally"]
+__all__ = ["Failure", "Job", "Kind", "Outcome", "Sighting", "Tally", "spellings"]
 
 Kind = Literal["rewrap", "re-encrypt"]
 
@@ -142,3 +143,9 @@ class Job(Protocol):
 
     def left(self) -> int | None:
         """Count again what is to be done, if that is cheap; else None."""
+
+
+def spellings(name: str) -> frozenset[str]:
+    """Return what people call a key: its full name, a KEK's without the wrapper or the version, and its reference alone."""
+    names = {name, re.sub(r" v[0-9]{1,9}$", "", name)}
+    return frozenset(names | {one.partition(" ")[2] for one in names} - {""})

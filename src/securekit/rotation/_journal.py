@@ -35,11 +35,14 @@ if TYPE_CHECKING:
 
     from ._job import Outcome
 
-__all__ = ["FORMAT", "Journal", "Progress", "Totals", "is_unfinished", "journal_of", "source_of", "whoami"]
+__all__ = ["FORMAT", "Journal", "Progress", "Totals", "is_unfinished", "journal_of", "source_of", "unfinished", "whoami"]
 
 FORMAT = "securekit/rotation-journal/1"
 MAX_FAILURES = 1000  # that are kept in memory and reported one by one; the journal has all
 _MAX_LINE = 64 * 1024 * 1024  # bytes
+_BEGINNING = f'{{"journal":"{FORMAT}"'.encode()
+# What a line raises that is JSON, or nearly so, and not what we write.
+_MALFORMED = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 
 
 @dataclass(slots=True)
@@ -125,10 +128,11 @@ class Journal:
         self._append(entry)
         _take(self.progress, self.plan, entry)
 
-    def finish(self, now: str) -> None:
-        """Note that nothing is left to do."""
-        self.progress.finished = True
-        self._append({"finished": now})
+    def finish(self, now: str, *, busy: int = 0) -> None:
+        """Note that nothing is left to do, but for what others are ``busy`` with."""
+        progress = self.progress
+        progress.finished, progress.totals.busy = True, busy
+        self._append({"done": {"place": progress.place, "totals": asdict(progress.totals)}}, {"finished": now})
 
     def __enter__(self) -> Self:
         """Use it."""
@@ -151,38 +155,39 @@ class Journal:
     def _read(self, plan: Mapping[str, Any]) -> tuple[dict[str, Any], Progress]:
         progress = Progress()
         size = 0
+        torn = b""
         first: dict[str, Any] | None = None
         with open(self._descriptor, "rb", closefd=False) as file:
             for number, line in enumerate(iter(lambda: file.readline(_MAX_LINE), b""), 1):
                 if not line.endswith(b"\n"):
+                    torn = line
                     break
-                entry = self._entry(line, number)
-                if first is None:
-                    first = entry
-                else:
-                    _take(progress, first, entry)
+                try:
+                    entry = json.loads(line)
+                    if first is None:
+                        first = {**entry}
+                    else:
+                        _take(progress, first, entry)
+                except _MALFORMED:
+                    raise self._damaged(number) from None
                 size += len(line)
-        os.ftruncate(self._descriptor, size)
+        of_another = torn[: len(_BEGINNING)] != _BEGINNING[: len(torn)]
+        fault = _disagreement(first, plan) if first is not None else _FOREIGN if of_another else ""
+        if fault:
+            message = f"{self.path}: {fault}"
+            raise RotationError(message)
+        os.ftruncate(self._descriptor, size)  # now that it is known to be ours
         if first is None:
             first = {"journal": FORMAT, **plan}
             self._append(first)
-        elif fault := _disagreement(first, plan):
-            message = f"{self.path}: {fault}"
-            raise RotationError(message)
         if more := {path: target for path, target in plan["targets"].items() if path not in first["targets"]}:
             self._append({"targets": more})  # keyrings that came after the plan
             first["targets"] = {**first["targets"], **more}
         return first, progress
 
-    def _entry(self, line: bytes, number: int) -> dict[str, Any]:
-        try:
-            entry = json.loads(line)
-        except ValueError:
-            entry = None
-        if isinstance(entry, dict) and entry:
-            return entry
+    def _damaged(self, number: int) -> RotationError:
         message = f"line {number} of the journal {self.path} is damaged: move it away and start again, which looks at everything once more"
-        raise RotationError(message)
+        return RotationError(message)
 
     def _append(self, *entries: Mapping[str, Any]) -> None:
         data = b"".join(json.dumps(entry, separators=(",", ":")).encode() + b"\n" for entry in entries)
@@ -219,16 +224,24 @@ def journal_of(directory: Path, name: str, plan: Mapping[str, Any]) -> Path:
 def is_unfinished(file: Path, plan: Mapping[str, Any] | None = None) -> bool:
     """Whether ``file`` is the journal of a run that can go on; of ``plan``, if that is given."""
     first: dict[str, Any] | None = None
-    finished = False
-    with file.open("rb") as lines:
+    progress = Progress()
+    with suppress(*_MALFORMED), file.open("rb") as lines:  # the last line; if it is another one, opening the journal says so
         for line in lines:
-            try:
-                entry = json.loads(line)
-            except ValueError:
-                break  # the last line; if it is another one, opening the journal says so
-            first = entry if first is None else {**first, "targets": {**first.get("targets", {}), **entry.get("targets", {})}}
-            finished = "finished" in entry
-    return first is not None and not finished and (plan is None or not _disagreement(first, plan))
+            entry = json.loads(line)
+            if first is None:
+                first = {**entry}
+            else:
+                _take(progress, first, entry)
+    return first is not None and not progress.finished and (plan is None or not _disagreement(first, plan))
+
+
+def unfinished(directory: Path) -> list[str]:
+    """Return the names of the sources whose last journal in ``directory`` is that of a run that can go on."""
+    last: dict[str, tuple[int, Path]] = {}
+    for file in directory.glob("*.journal"):
+        if name := source_of(file):
+            last[name] = max(last.get(name, (0, file)), (int(_number(file.name, name)), file))
+    return sorted(name for name, (_, file) in last.items() if is_unfinished(file))
 
 
 def source_of(file: Path) -> str:
@@ -251,10 +264,13 @@ def _number(file: str, name: str) -> str:
     return match[1] if match else ""
 
 
+_FOREIGN = f"no journal of the format {FORMAT}: it is another file, or from a newer securekit"
+
+
 def _disagreement(first: Mapping[str, Any], plan: Mapping[str, Any]) -> str:
     """Return why the journal that begins with ``first`` does not go with ``plan``; empty if it does."""
-    if first.get("journal") != FORMAT:
-        return f"no journal of the format {FORMAT}: it is another file, or from a newer securekit"
+    if first.get("journal") != FORMAT or not isinstance(first.get("targets"), dict):
+        return _FOREIGN
     for name in ("kind", "source", "settings"):
         if first.get(name) != plan[name]:
             return f"the journal belongs to another plan ({name} differs): give this one a journal of its own"
@@ -267,8 +283,10 @@ def _disagreement(first: Mapping[str, Any], plan: Mapping[str, Any]) -> str:
 
 def _take(progress: Progress, first: dict[str, Any], entry: dict[str, Any]) -> None:
     """Follow one line. Members that are not known are those of a newer securekit, and change nothing."""
+    if not {**entry}:
+        raise ValueError
     if "attempt" in entry:
-        progress.attempts.append(entry["attempt"])
+        progress.attempts.append({name: str(entry["attempt"][name]) for name in ("at", "by", "securekit")})
     elif "failed" in entry:
         if len(progress.failures) < MAX_FAILURES:
             progress.failures.append(Failure(**{name: str(entry["failed"].get(name, "")) for name in ("item", "error", "reason")}))

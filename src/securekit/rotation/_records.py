@@ -26,7 +26,7 @@ from securekit.keyring._survey import survey
 from securekit.wrappers._recipients import name_of
 
 from ._job import Outcome, Sighting, Tally
-from ._places import Settled, work_at
+from ._places import Settled, walk, work_at
 
 if TYPE_CHECKING:
     from securekit.keyring import Keyring, KeyStore
@@ -116,7 +116,7 @@ class RecordsJob:
 
     def work(self, places: Sequence[str]) -> Outcome:
         """Re-encrypt what is at ``places``."""
-        return work_at(self._source, places, self._changes)
+        return work_at(self._source, places, self._changes, self.look)
 
     def look(self, places: Sequence[str]) -> Iterator[Sighting]:
         """Decrypt what is at ``places``."""
@@ -144,12 +144,10 @@ class RecordsJob:
 
     def _read(self) -> Iterator[_Counted]:
         """Yield the keyring, key id, fault, number and size of each item, by reading all of them."""
-        after = ""
-        while places := self._source.places(after, _PAGE):
+        for places in walk(self._source.places, _PAGE):
             for item in self._source.read(places):
                 key_id, fault = _key_id_of(item.data, item.fault)
                 yield item.keyring, key_id, fault, 1, len(item.data)
-            after = places[-1]
 
     def _changes(self, items: Sequence[StoredItem], settled: Settled) -> list[Change]:
         """Return the new record of each item that needs one."""
@@ -190,10 +188,15 @@ class RecordsJob:
                 opened.append((item, result))
         if not opened:
             return []
-        records = ring.encrypt_many((plaintext, item.context or {}) for item, plaintext in opened)
-        again = ring.decrypt_many((record, item.context or {}) for record, (item, _) in zip(records, opened, strict=True))
+        again: list[bytes] = []
+        try:
+            records = ring.encrypt_many((plaintext, item.context or {}) for item, plaintext in opened)
+            again = ring.decrypt_many((record, item.context or {}) for record, (item, _) in zip(records, opened, strict=True))
+        except SecureKitError:
+            del opened, results, result, again  # error trackers show the variables of a frame that raises
+            raise
         if [plaintext for _, plaintext in opened] != again or not all(record.startswith(begin) for record in records):
-            del opened, again, results, result  # error trackers show the variables of a frame that raises
+            del opened, results, result, again
             message = f"{path} was rotated while records moved to {primary}: make a new plan"
             raise RotationError(message)
         moved = zip((item for item, _ in opened), records, strict=True)

@@ -114,7 +114,7 @@ class Report:
             lines += [f"| {_plain(path)} | {_plain(target.rpartition('@')[2])} |" for path, target in sorted(self.targets.items())]
         if self.failures:
             lines += ["", "## What failed, and is as it was", "", "| item | error | reason |", "| --- | --- | --- |"]
-            lines += [f"| {_plain(one.item)} | {one.error} | {_plain(one.reason)} |" for one in self.failures]
+            lines += [f"| {_plain(one.item)} | {_plain(one.error)} | {_plain(one.reason)} |" for one in self.failures]
             if self.failed > len(self.failures):
                 lines.append(f"\nand {self.failed - len(self.failures):,} more, which are in the journal.")
         return "\n".join(lines) + "\n"

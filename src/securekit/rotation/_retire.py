@@ -73,11 +73,12 @@ def retire(
         raise ValueError(message)
     path, _, key_id = key.rpartition("@")
     ring = store.keyring(path)
+    ring.refresh()  # whatever this process has in memory
     info = _info(ring, key, key_id)
     if info.state is KeyState.DESTROYED:
         return Retirement(key, "destroyed", None, None)
     if force is None:
-        _check_proof(proof, ring, info, destroy=destroy)
+        _check_proof(proof, ring, info, destroy=destroy, now=clock())
     if destroy:
         # Forced, it need not be disabled; proven, it has been for long enough by the clock of this host.
         return Retirement(key, "destroyed", None, ring.destroy(key_id, force=force is not None))
@@ -101,13 +102,16 @@ def _info(ring: Keyring, key: str, key_id: str) -> KeyInfo:
     raise KeyNotFoundError(message)
 
 
-def _check_proof(proof: Verification | None, ring: Keyring, info: KeyInfo, *, destroy: bool) -> None:
+def _check_proof(proof: Verification | None, ring: Keyring, info: KeyInfo, *, destroy: bool, now: float) -> None:
     key = info.full_name
     if info.state is KeyState.PRIMARY:
         message = f"{key} is primary: rotate {ring.path}, re-encrypt what is under the key, and verify"
         raise KeyStateError(message)
     if proof is None:
         message = f"whether something needs {key} is not known: verify everything that may be encrypted under it"
+        raise RotationError(message)
+    if proof.began > now:
+        message = "the proof was begun later than it is now: a clock was wrong; verify again"
         raise RotationError(message)
     if needed := proof.needs(key):
         message = f"{needed:,} items need {key}: re-encrypt them, and verify again"

@@ -16,8 +16,8 @@ from securekit.exceptions import FormatError, SecureKitError, WrapperUnavailable
 from securekit.wrappers._exchange import is_due_for
 from securekit.wrappers._recipients import name_of
 
-from ._job import Failure, Outcome, Sighting, Tally
-from ._places import work_at
+from ._job import Failure, Outcome, Sighting, Tally, spellings
+from ._places import walk, work_at
 
 if TYPE_CHECKING:
     from securekit.envelope import Envelope
@@ -37,7 +37,8 @@ class Exchange:
 
     Args:
         envelope: Its wrappers are the recipients from now on; ``also_open`` opens what is still wrapped to others.
-        drop: The ``key_ref`` of recipients that are to be lost.
+        drop: The ``key_ref`` of recipients that are to be lost. With ``renew``, also the full name of a key, such as that of one version
+            of a Transit key that stays.
         renew: Items that a dropped recipient could open are encrypted anew, under a new data key: it may have kept the old one.
     """
 
@@ -83,7 +84,9 @@ class Exchange:
 
     def leaves(self, recipients: Sequence[WrappedKey]) -> bool:
         """Whether a recipient is among them that is to be dropped."""
-        return any(wrapped.key_ref in self.drop for wrapped in recipients)
+        if not self.renew:
+            return any(wrapped.key_ref in self.drop for wrapped in recipients)
+        return any(not spellings(name_of(wrapped)).isdisjoint(self.drop) for wrapped in recipients)
 
 
 class SealedJob:
@@ -112,13 +115,11 @@ class SealedJob:
         """Count the messages by their recipients, by reading all of them."""
         groups: Counter[tuple[tuple[str, ...], str, str]] = Counter()
         sizes: Counter[tuple[tuple[str, ...], str, str]] = Counter()
-        after = ""
-        while places := self._source.places(after, _PAGE):
+        for places in walk(self._source.places, _PAGE):
             for item in self._source.read(places):
                 group = self._group(item)
                 groups[group] += 1
                 sizes[group] += len(item.data)
-            after = places[-1]
         for (keys, action, fault), items in sorted(groups.items()):
             yield Tally(keys, items, sizes[keys, action, fault], action=action, fault=fault)
 
@@ -140,7 +141,7 @@ class SealedJob:
 
     def work(self, places: Sequence[str]) -> Outcome:
         """Exchange the recipients of what is at ``places``."""
-        return work_at(self._source, places, self._changes)
+        return work_at(self._source, places, self._changes, self.look)
 
     def look(self, places: Sequence[str]) -> Iterator[Sighting]:
         """Open what is at ``places``."""
@@ -185,8 +186,12 @@ class SealedJob:
         sealed, recipients = _read(item)
         envelope, context = self._exchange.envelope, item.context or {}
         if self._exchange.renew:
-            leaves = self._exchange.leaves(recipients)
-            return envelope.encrypt(envelope.decrypt(sealed, context=context), context=context) if leaves else None
+            if not self._exchange.leaves(recipients):
+                return None
+            try:
+                return envelope.encrypt(envelope.decrypt(sealed, context=context), context=context)
+            except SecureKitError as error:
+                raise error.with_traceback(None)  # noqa: B904 - the same error: trackers show the frames below, which have the plaintext
         new = envelope.rewrap(sealed, drop=self._exchange.drop)
         return None if new == sealed else new
 

@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-import re
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -17,9 +17,10 @@ from securekit.exceptions import RotationError
 from securekit.keyring import KeyStore
 
 from ._engine import Patience, SideBySide
-from ._job import Failure
+from ._job import Failure, spellings
 from ._journal import MAX_FAILURES, whoami
 from ._keyrings import Keyrings
+from ._places import walk
 from ._plan import job_of
 
 if TYPE_CHECKING:
@@ -48,6 +49,8 @@ class Verification:
         failed: How many items do not open.
         failures: The first 1,000 of them.
         unknown: How many of those do not even say which key they need.
+        astray: How many of those name each key. If a source is described wrongly, or a row has come from elsewhere, it is the key of that
+            id of another keyring that they need.
     """
 
     sources: tuple[str, ...]
@@ -59,15 +62,17 @@ class Verification:
     failed: int
     failures: tuple[Failure, ...]
     unknown: int
+    astray: Mapping[str, int] = field(default_factory=dict)
 
     def needs(self, key: str) -> int:
         """Return how many items need ``key``: 0 says that nothing known does.
 
-        An item that is wrapped to several KEKs counts for each of them, though any one of them opens it.
+        An item that is wrapped to several KEKs counts for each of them, though any one of them opens it. An item that does not open counts
+        for every data key of the id that it names, whatever its keyring is said to be.
 
         Args:
             key: The full name of a data key, ``path@id``; or of a KEK, such as ``local 0bac1fe1ddce8316`` and
-                ``vault-transit transit/app v3``. Without its version, a Transit key counts with all versions.
+                ``vault-transit transit/app v3``, or its reference alone. Without its version, a Transit key counts with all versions.
 
         Raises:
             securekit.exceptions.RotationError: Some items could not be read, and nobody knows which key they need.
@@ -81,7 +86,9 @@ class Verification:
 
     def known(self, key: str) -> int:
         """Return how many items are known to need ``key``, whatever else there is."""
-        return sum(count for name, count in self.counts.items() if name == key or re.fullmatch(f"{re.escape(key)} v[0-9]+", name))
+        found = sum(count for name, count in self.counts.items() if key in spellings(name))
+        at = key.rpartition("@")[1:]
+        return found + sum(count for name, count in self.astray.items() if name != key and at[0] and name.rpartition("@")[1:] == at)
 
     def to_json(self) -> dict[str, Any]:
         """Return the verification for machines: no secrets."""
@@ -95,6 +102,7 @@ class Verification:
             "counts": dict(sorted(self.counts.items())),
             "failed": self.failed,
             "unknown": self.unknown,
+            "astray": dict(sorted(self.astray.items())),
             "failures": [{"item": one.item, "error": one.error, "reason": one.reason} for one in self.failures],
         }
 
@@ -143,27 +151,27 @@ def verify_jobs(
     """Do `verify` for jobs."""
     began = clock()
     counts: Counter[str] = Counter()
+    astray: Counter[str] = Counter()
     failures: list[Failure] = []
     items = failed = unknown = 0
-    keeper = Patience(patience, threading.Event())
+    stopping = threading.Event()
+    keeper = Patience(patience, stopping)
     for job in jobs:
 
-        def batches(job: Job = job) -> Iterable[list[str]]:
-            after = ""
-            while places := keeper.keep(partial(job.all_places, after, _BATCH)):
-                after = places[-1]
-                yield places
+        def next_places(after: str, size: int, job: Job = job) -> list[str]:
+            return keeper.keep(partial(job.all_places, after, size))
 
         def look(places: list[str], job: Job = job) -> list[Sighting]:
             return keeper.keep(lambda: list(job.look(places)))
 
-        with SideBySide(iter(batches()), look, workers) as work:
+        with SideBySide(walk(next_places, _BATCH), look, workers) as work, _ends(stopping):
             for _, sightings in work:
                 for sighting in sightings:
                     counts.update(set(sighting.keys))
                     if sighting.failure is not None:
                         failed += 1
                         unknown += not sighting.keys
+                        astray.update(set(sighting.keys))
                         if len(failures) < MAX_FAILURES:
                             failures.append(sighting.failure)
                 items += len(sightings)
@@ -179,7 +187,18 @@ def verify_jobs(
         failed=failed,
         failures=tuple(failures),
         unknown=unknown,
+        astray=dict(astray),
     )
+
+
+@contextmanager
+def _ends(stopping: threading.Event) -> Iterator[None]:
+    """Let nobody wait for what cannot be reached, when an error or an interrupt ends the work."""
+    try:
+        yield
+    except BaseException:
+        stopping.set()
+        raise
 
 
 def _moment(seconds: float) -> str:

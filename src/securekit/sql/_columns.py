@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from securekit.keyring._stored import Content, Group, StoredItem
@@ -60,7 +60,7 @@ class SqlColumns(Secretive):
 
     Several workers on several hosts share a table on PostgreSQL, where rows are claimed by ``FOR NO KEY UPDATE SKIP LOCKED``: like an
     UPDATE, this lets others insert rows that refer to the claimed ones. SQLite locks no rows; there, workers can do the same row
-    twice, of which one is lost. Methods are safe for threads, each call with a connection of its own, and in a forked child.
+    twice, of which one gives way. Methods are safe for threads, each call with a connection of its own, and in a forked child.
 
     Args:
         database: A URL of SQLAlchemy, ``postgresql+psycopg://…`` or ``sqlite:///…``, or a ready engine. Statements run in READ COMMITTED.
@@ -105,12 +105,16 @@ class SqlColumns(Secretive):
         content: Content = "records",
         row: Sequence[str] = (),
     ) -> None:
+        self._identity = f"sql {table}"  # until it is known
         key, self._columns = _names("key", key), _names("columns", columns)
         self._content = content
         self._context = ContextOf(context)
         self._keyring = _keyring(keyring, content)
         used = [template.names or frozenset() for template in (self._keyring, self._context) if template]
         texts = sorted(frozenset[str]().union(*used) - {COLUMN})
+        if changing := {*self._columns} & {*key, *texts}:
+            message = f"{', '.join(sorted(changing))}: what changes when a key is rotated can be no part of a key or of a template"
+            raise ValueError(message)
         if COLUMN in row:
             message = f"a row's {COLUMN!r} is the name of the ciphertext's column: a column of that name cannot be among row"
             raise ValueError(message)
@@ -120,6 +124,9 @@ class SqlColumns(Secretive):
         if self._database.connection is not None:
             message = "columns are worked on by several threads, each with a connection of its own: give the engine, not one connection"
             raise TypeError(message)
+        if self._database.file is not None and not self._database.file.exists():  # SQLite would make it
+            message = f"there is no file {self._database.file}"
+            raise FileNotFoundError(message)
         with self._connected() as connection, warnings.catch_warnings():
             warnings.simplefilter("ignore", exc.SAWarning)  # of types and indexes that SQLAlchemy does not know, and we may not need
             layout = translated(lambda: reflect(connection, table, key=key, columns=self._columns, texts=texts, row=row))
@@ -171,6 +178,17 @@ class SqlColumns(Secretive):
         with self._connected() as connection:
             return translated(lambda: self._items(connection, places, lock=False))
 
+    def reread(self, items: Sequence[StoredItem]) -> list[bytes | str | None]:
+        """Return what is in the place of each item now, as `securekit.rotation.RereadingSource`."""
+        with self._connected() as connection:
+            rows = translated(lambda: self._rows(connection, list(dict.fromkeys(item.place for item in items)), lock=False))
+        at = {column: number - len(self._columns) for number, column in enumerate(self._columns)}
+        found: list[bytes | str | None] = []
+        for item in items:
+            data = rows[item.place][at[self._column(item)]] if item.place in rows else None
+            found.append(bytes(data) if isinstance(data, memoryview) else data)
+        return found
+
     def replace(self, changes: Sequence[tuple[StoredItem, bytes | str]]) -> list[bool]:
         """Replace ciphertexts that are still as they were read, in one transaction, as `Source`."""
         with self._connected(writing=True) as connection:
@@ -210,9 +228,12 @@ class SqlColumns(Secretive):
     def _connect(self, *, writing: bool) -> Connection:
         connection = self._database.engine.connect()
         if self._database.kind == "postgresql":
-            connection = connection.execution_options(isolation_level="READ COMMITTED" if writing else "AUTOCOMMIT")
-            if writing:
-                connection.exec_driver_sql(_LOCK_TIMEOUT)
+            with ExitStack() as failed:
+                failed.callback(connection.close)
+                connection.execution_options(isolation_level="READ COMMITTED" if writing else "AUTOCOMMIT")
+                if writing:
+                    connection.exec_driver_sql(_LOCK_TIMEOUT)
+                failed.pop_all()
         return connection
 
     def _next(self, connection: Connection, last: Sequence[object], limit: int, current: frozenset[str]) -> list[str]:
@@ -238,10 +259,14 @@ class SqlColumns(Secretive):
             last, window = row[:width], min(4 * window, WINDOW)
 
     def _items(self, connection: Connection, places: Sequence[str], *, lock: bool) -> list[StoredItem]:
-        wanted = dict.fromkeys(places)
-        rows = self._statements.rows(connection, [self._layout.places.values(place) for place in wanted], lock=lock)
-        found = {self._layout.places.place(row[: len(self._layout.key)]): row for row in rows}
+        wanted = list(dict.fromkeys(places))
+        found = self._rows(connection, wanted, lock=lock)
         return [item for place in wanted if place in found for item in self._items_of(place, found[place])]
+
+    def _rows(self, connection: Connection, places: Sequence[str], *, lock: bool) -> dict[str, Sequence[Any]]:
+        width, place = len(self._layout.key), self._layout.places.place
+        rows = self._statements.rows(connection, [self._layout.places.values(place) for place in places], lock=lock)
+        return {place(row[:width]): row for row in rows}
 
     def _items_of(self, place: str, row: Sequence[Any]) -> Iterator[StoredItem]:
         about = dict(zip(self._names, row, strict=False))
@@ -264,15 +289,19 @@ class SqlColumns(Secretive):
     def _name(self, place: str, column: str) -> str:
         return f"{self._layout.name} {place[1:-1]} {column}"
 
+    def _column(self, item: StoredItem) -> str:
+        column = item.name.removeprefix(self._name(item.place, ""))
+        if column not in self._columns:
+            message = f"{item.name} is no item of {self._identity}"
+            raise ValueError(message)
+        return column
+
     def _replace(self, connection: Connection, changes: Sequence[tuple[StoredItem, bytes | str]]) -> list[bool]:
         wanted = [self._change(item, new) for item, new in changes]
         return translated(lambda: self._swap(connection, wanted))
 
     def _change(self, item: StoredItem, new: bytes | str) -> Change:
-        column = item.name.removeprefix(self._name(item.place, ""))
-        if column not in self._columns:
-            message = f"{item.name} is no item of {self._identity}"
-            raise ValueError(message)
+        column = self._column(item)
         if type(new) is not type(item.data):
             message = f"{item.name} is {type(item.data).__name__}, and so must its new ciphertext be, not {type(new).__name__}"
             raise TypeError(message)

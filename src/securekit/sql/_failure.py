@@ -8,6 +8,7 @@ of those classes of errors that speak of statements and servers.
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -43,6 +44,8 @@ def _failure(error: exc.SQLAlchemyError) -> OSError:
     if isinstance(error, exc.TimeoutError):
         return TimeoutError("no connection of the pool was free in time: give the engine a larger pool, or use fewer workers")
     original = getattr(error, "orig", None)
+    if isinstance(original, sqlite3.OperationalError) and not hasattr(original, "sqlite_errorcode"):
+        return OSError("a row holds text that is no UTF-8")  # the only error of Python's own, which shows the text
     state = getattr(original, "sqlstate", None)
     if state in _TIMED_OUT:
         return TimeoutError(f"the database gave up: {_TIMED_OUT[state]} ({state})")

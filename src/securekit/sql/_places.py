@@ -7,7 +7,6 @@ import json
 from collections.abc import Callable, Sequence
 from datetime import date, datetime
 from decimal import Decimal
-from functools import lru_cache
 from json.encoder import encode_basestring_ascii
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -45,7 +44,7 @@ class Places:
     def __init__(self, table: str, kinds: Sequence[Kind]) -> None:
         self._table = table
         self._kinds = kinds
-        self.values = lru_cache(_KEPT)(self._values)
+        self._kept: dict[str, list[Any]] = {}
 
     def place(self, values: Sequence[object]) -> str:
         """Return the place of the row with these values of the key.
@@ -53,21 +52,29 @@ class Places:
         Raises:
             OSError: A value has another type than its column, as SQLite allows.
         """
-        texts = []
+        texts, kept = [], []
         for kind, given in zip(self._kinds, values, strict=True):
             value = bytes(given) if type(given) is memoryview else given
             if type(value) is not kind.python:
                 message = f"a key of {self._table} is a {type(value).__name__}, where the column's type promises {kind.python.__name__}"
                 raise OSError(message)
+            kept.append(value)
             texts.append(kind.to_json(value))
-        return f"[{','.join(texts)}]"
+        place = f"[{','.join(texts)}]"
+        if len(self._kept) >= _KEPT:
+            self._kept = {}
+        self._kept[place] = kept
+        return place
 
-    def _values(self, place: str) -> list[Any]:
+    def values(self, place: str) -> list[Any]:
         """Return the values of the key of which `place` made ``place``.
 
         Raises:
             ValueError: It is no place of this table.
         """
+        return self._kept.get(place) or self._parsed(place)
+
+    def _parsed(self, place: str) -> list[Any]:
         try:
             values = [kind.from_json(value) for kind, value in zip(self._kinds, json.loads(place), strict=True)]
             if self.place(values) == place:

@@ -118,12 +118,13 @@ class Statements:
 
     def _prefix(self, column: str) -> Element:
         """Return the beginning of a ciphertext, which names its key."""
-        if not self._layout.on_postgres:
-            form = sa.func.typeof(self._layout.table.c[column])
-            size: Element = sa.case((form == _literal("'text'"), _literal(TEXT_PREFIX_SIZE)), else_=_literal(RECORD_PREFIX_SIZE))
-        else:
+        if self._layout.on_postgres:
             size = _literal(TEXT_PREFIX_SIZE if column in self._layout.text else RECORD_PREFIX_SIZE)
-        return sa.func.substr(self._layout.exact(column), _literal(1), size, type_=sa.types.NullType())
+            return sa.func.substr(self._layout.exact(column), _literal(1), size, type_=sa.types.NullType())
+        form = sa.func.typeof(self._layout.table.c[column])
+        by_form = sa.case((form == _literal("'text'"), _literal(TEXT_PREFIX_SIZE)), else_=_literal(RECORD_PREFIX_SIZE))
+        beginning = sa.func.substr(self._layout.exact(column), _literal(1), by_form)
+        return sa.func.coalesce(beginning, _literal("x''"), type_=sa.types.NullType())  # SQLite has it that nothing begins with NULL
 
     def _size(self, column: str) -> Element:
         measure = sa.func.octet_length if self._layout.on_postgres else sa.func.length

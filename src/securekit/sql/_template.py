@@ -82,7 +82,7 @@ class KeyringOf:
             ValueError: There is none; the message says why, without a value.
         """
         if isinstance(self._template, str):
-            return self._filled(*[as_text(name, row[name]) for name in self._order])
+            return self._filled(*[as_text(name, row[name]) for name in self._order]) if self._order else self._template
         return _ask("keyring", self._template, row, check_path)
 
     def _fill(self, *texts: str) -> str:

@@ -14,18 +14,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ._blocklist import Blocklist
     from ._budget import Budget
     from ._hasher import PasswordHasher, Verified
     from ._profile import PROFILES, Profile
+    from ._rules import PasswordRules
     from ._stored import Cost, StoredHash
 
-__all__ = ["PROFILES", "Budget", "Cost", "PasswordHasher", "Profile", "StoredHash", "Verified"]
+__all__ = ["PROFILES", "Blocklist", "Budget", "Cost", "PasswordHasher", "PasswordRules", "Profile", "StoredHash", "Verified"]
 
 _HOME = {
     "PROFILES": "_profile",
+    "Blocklist": "_blocklist",
     "Budget": "_budget",
     "Cost": "_stored",
     "PasswordHasher": "_hasher",
+    "PasswordRules": "_rules",
     "Profile": "_profile",
     "StoredHash": "_stored",
     "Verified": "_hasher",

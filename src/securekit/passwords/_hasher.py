@@ -25,6 +25,7 @@ from ._budget import Budget
 from ._native import PREFIX, NativeHash
 from ._password import Password
 from ._profile import Profile, profile_of
+from ._rules import PasswordRules
 from ._strength import strengthened
 
 if TYPE_CHECKING:
@@ -62,6 +63,8 @@ class PasswordHasher(Secretive):
     Args:
         profile: ``"modern"`` (argon2id), ``"owasp"`` (argon2id with less memory), ``"policy"`` (scrypt), ``"fips"`` (PBKDF2),
             ``"bcrypt"``, or a `Profile` of your own.
+        rules: What a new password has to be; `PasswordRules` as they are if not given: 15 characters at least, and in no list. They are
+            asked by `hash`, and never by `verify`.
         pepper: A keyring that encrypts every hash, so that a stolen table is worthless without its keys. Then ``user`` is needed.
         max_memory: MiB that all passwords at work may take together; 512 if not given. Stored hashes that need more do not verify.
         max_waiting: How many may wait for their turn; 64 if not given.
@@ -79,12 +82,13 @@ class PasswordHasher(Secretive):
         Verified(new_hash=None)
     """
 
-    __slots__ = ("_decoy", "_legacy_truncate", "budget", "pepper", "profile")
+    __slots__ = ("_decoy", "_legacy_truncate", "budget", "pepper", "profile", "rules")
 
     def __init__(
         self,
         profile: str | Profile = "modern",
         *,
+        rules: PasswordRules | None = None,
         pepper: Keyring | None = None,
         max_memory: int | None = None,
         max_waiting: int | None = None,
@@ -100,6 +104,7 @@ class PasswordHasher(Secretive):
             raise TypeError(message)
         self.profile: Profile = profile_of(profile)
         self.pepper: Keyring | None = pepper
+        self.rules: PasswordRules = PasswordRules() if rules is None else rules
         self.budget: Budget = budget or Budget(**numbers)
         if not self.budget.grants(self.profile.cost.memory):
             message = (
@@ -117,7 +122,7 @@ class PasswordHasher(Secretive):
         """Return what to store for a new password.
 
         Args:
-            password: 1 to 4,096 characters.
+            password: As the rules of this hasher want it.
             user: The id of the user, such as the primary key of the row; bound into the hash where there is a pepper, and needed then.
 
         Returns:
@@ -126,16 +131,18 @@ class PasswordHasher(Secretive):
         Raises:
             TypeError: ``password`` is not ``str``.
             ValueError: There is a pepper, and no ``user``.
-            securekit.exceptions.PasswordError: The password is empty, too long, or not encodable.
+            securekit.exceptions.PasswordError: The password cannot be accepted; the message says why, for whoever chooses it.
             securekit.exceptions.PasswordBusyError: The budget is spent. Retryable.
             securekit.exceptions.SecureKitError: As `securekit.Keyring.encrypt_text`, where there is a pepper.
         """
+        self.rules.check(password, words=() if user is None else (user,))
         task = _Hashing(self, Password(password), self._bound(user))
         del password
         return self._spend(task.prepared())
 
     async def ahash(self, password: str, *, user: str | None = None) -> str:
         """Return the same from another thread, so that the event loop goes on."""
+        self.rules.check(password, words=() if user is None else (user,))
         task = _Hashing(self, Password(password), self._bound(user))
         del password
         return await self._aspend(task.prepared())

@@ -31,7 +31,7 @@ from securekit.passwords import Budget, PasswordHasher
 
 budget = Budget(max_memory=256, max_waiting=int(sys.argv[1]), max_running=64)
 hasher = PasswordHasher(budget=budget)
-stored = hasher.hash("correct horse")
+stored = hasher.hash("correct horse battery staple")
 start, outcomes = threading.Barrier(64), []
 
 def login():
@@ -132,8 +132,8 @@ def test_a_full_line_refuses_at_once() -> None:
         with pytest.raises(PasswordBusyError):
             asyncio.run(hasher.averify("correct horse", hash=None))
         with pytest.raises(PasswordBusyError):
-            hasher.hash("correct horse")
-    assert hasher.hash("correct horse")
+            hasher.hash("correct horse battery staple")
+    assert hasher.hash("correct horse battery staple")
 
 
 def test_hashers_share_a_budget_object() -> None:
@@ -144,8 +144,8 @@ def test_hashers_share_a_budget_object() -> None:
     assert one.budget is other.budget is budget
     with budget.admitted(MIB):
         with pytest.raises(PasswordBusyError):
-            other.hash("correct horse")
-        apart.hash("correct horse")
+            other.hash("correct horse battery staple")
+        apart.hash("correct horse battery staple")
 
 
 def test_an_error_gives_everything_back() -> None:
@@ -184,7 +184,7 @@ def test_coroutines_wait_without_threads() -> None:
 
     async def logins() -> int:
         leave = await budget.aadmit(MIB)
-        tasks = [asyncio.create_task(hasher.ahash("correct horse")) for _ in range(100)]
+        tasks = [asyncio.create_task(hasher.ahash("correct horse battery staple")) for _ in range(100)]
         await asyncio.sleep(0.05)
         threads, waiting = threading.active_count(), len(budget._line)
         leave()
@@ -203,7 +203,7 @@ def test_a_cancelled_login_gives_everything_back() -> None:
 
     async def cancelled(when: float, held: bool) -> None:
         leave = await budget.aadmit(MIB) if held else None
-        task = asyncio.create_task(hasher.ahash("correct horse"))
+        task = asyncio.create_task(hasher.ahash("correct horse battery staple"))
         await asyncio.sleep(when)
         if leave:
             leave()  # which grants it
@@ -213,7 +213,7 @@ def test_a_cancelled_login_gives_everything_back() -> None:
 
     async def in_line() -> None:
         leave = await budget.aadmit(MIB)
-        task = asyncio.create_task(hasher.ahash("correct horse"))
+        task = asyncio.create_task(hasher.ahash("correct horse battery staple"))
         await asyncio.sleep(0.01)
         assert len(budget._line) == 1
         task.cancel()
@@ -254,14 +254,14 @@ def test_a_forked_child_starts_with_a_whole_budget() -> None:
         child = os.fork()
         if child == 0:
             try:
-                hasher.hash("correct horse")
+                hasher.hash("correct horse battery staple")
             except BaseException:  # noqa: BLE001 - whatever it is, the parent is told by the code
                 os._exit(1)
             os._exit(0)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
         with pytest.raises(PasswordBusyError):
-            hasher.hash("correct horse")
-    assert hasher.hash("correct horse")
+            hasher.hash("correct horse battery staple")
+    assert hasher.hash("correct horse battery staple")
 
 
 def test_a_child_that_leaves_the_parents_block_owes_nothing() -> None:

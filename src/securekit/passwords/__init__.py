@@ -18,10 +18,11 @@ if TYPE_CHECKING:
     from ._budget import Budget
     from ._hasher import PasswordHasher, Verified
     from ._profile import PROFILES, Profile
+    from ._rewrap import rewrap_all
     from ._rules import PasswordRules
     from ._stored import Cost, StoredHash
 
-__all__ = ["PROFILES", "Blocklist", "Budget", "Cost", "PasswordHasher", "PasswordRules", "Profile", "StoredHash", "Verified"]
+__all__ = ["PROFILES", "Blocklist", "Budget", "Cost", "PasswordHasher", "PasswordRules", "Profile", "StoredHash", "Verified", "rewrap_all"]
 
 _HOME = {
     "PROFILES": "_profile",
@@ -33,6 +34,7 @@ _HOME = {
     "Profile": "_profile",
     "StoredHash": "_stored",
     "Verified": "_hasher",
+    "rewrap_all": "_rewrap",
 }
 
 

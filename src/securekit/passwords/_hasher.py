@@ -25,15 +25,15 @@ from ._budget import Budget
 from ._native import PREFIX, NativeHash
 from ._password import Password
 from ._profile import Profile, profile_of
-from ._rules import PasswordRules
 from ._strength import strengthened
 
 if TYPE_CHECKING:
     from securekit.keyring import Keyring
 
+    from ._rules import PasswordRules
     from ._stored import Cost, StoredHash
 
-__all__ = ["PasswordHasher", "Verified", "parse_hash"]
+__all__ = ["PasswordHasher", "Verified", "parse_hash", "peppered_context"]
 
 _PEPPERED = "sk1."
 _MAX_PEPPERED = 8192  # characters; more than any hash needs
@@ -104,7 +104,7 @@ class PasswordHasher(Secretive):
             raise TypeError(message)
         self.profile: Profile = profile_of(profile)
         self.pepper: Keyring | None = pepper
-        self.rules: PasswordRules = PasswordRules() if rules is None else rules
+        self.rules: PasswordRules = self.profile.rules() if rules is None else rules
         self.budget: Budget = budget or Budget(**numbers)
         if not self.budget.grants(self.profile.cost.memory):
             message = (
@@ -135,15 +135,13 @@ class PasswordHasher(Secretive):
             securekit.exceptions.PasswordBusyError: The budget is spent. Retryable.
             securekit.exceptions.SecureKitError: As `securekit.Keyring.encrypt_text`, where there is a pepper.
         """
-        self.rules.check(password, words=() if user is None else (user,))
-        task = _Hashing(self, Password(password), self._bound(user))
+        task = _Hashing(self, self._new(password, user), self._bound(user))
         del password
         return self._spend(task.prepared())
 
     async def ahash(self, password: str, *, user: str | None = None) -> str:
         """Return the same from another thread, so that the event loop goes on."""
-        self.rules.check(password, words=() if user is None else (user,))
-        task = _Hashing(self, Password(password), self._bound(user))
+        task = _Hashing(self, self._new(password, user), self._bound(user))
         del password
         return await self._aspend(task.prepared())
 
@@ -179,6 +177,11 @@ class PasswordHasher(Secretive):
             await asyncio.to_thread(login.prepared)
         return _let_in(await self._aspend(login.prepared()))
 
+    def _new(self, password: str, user: str | None) -> Password:
+        held = Password(password)
+        held.fault = held.fault or self.rules.fault(password, () if user is None else (user,))
+        return held
+
     def _bound(self, user: str | None) -> str | None:
         if self.pepper is not None and not isinstance(user, str):
             message = "a hasher with a pepper binds each hash to its user: give user, the id of the row"
@@ -211,7 +214,7 @@ class PasswordHasher(Secretive):
         if self.pepper is None:
             return inner
         try:
-            return self.pepper.encrypt_text(inner, context=_context(user))
+            return self.pepper.encrypt_text(inner, context=peppered_context(user))
         except SecureKitError as error:
             failure = error.with_traceback(None)  # whose frames hold the hash
         del inner
@@ -320,7 +323,7 @@ class _Login(Secretive):
         self._inner = None
         if len(text) <= _MAX_PEPPERED:
             try:
-                self._inner = pepper.decrypt_text(text, context=_context(self._user))
+                self._inner = pepper.decrypt_text(text, context=peppered_context(self._user))
                 self._moves = pepper.needs_reencrypt(text)
             except (DecryptionError, FormatError):
                 pass  # of another row, or changed: it fails as any other password does
@@ -356,7 +359,8 @@ def _is_record(text: str) -> bool:
     return True
 
 
-def _context(user: str | None) -> dict[str, str]:
+def peppered_context(user: str | None) -> dict[str, str]:
+    """Return what a peppered hash is bound to."""
     return {"purpose": "password", "user": user or ""}
 
 

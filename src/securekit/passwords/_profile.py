@@ -9,11 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from securekit.exceptions import FormatError
 
 from ._cost import cost_of
 from ._stored import Cost
+
+if TYPE_CHECKING:
+    from ._rules import PasswordRules
 
 __all__ = ["PROFILES", "Profile", "profile_of"]
 
@@ -62,6 +66,12 @@ class Profile:
         except FormatError as error:
             message = f"profile {self.name!r}: {error}"
             raise ValueError(message) from None
+
+    def rules(self) -> PasswordRules:
+        """Return what a new password has to be, where a hasher is not told."""
+        from ._rules import PasswordRules  # which a process that only verifies does not need
+
+        return PasswordRules()
 
     def _check_strength(self, cost: Cost) -> None:
         numbers = cost.parameters

@@ -62,12 +62,13 @@ class PasswordRules:
             TypeError: ``password`` is not ``str``.
             securekit.exceptions.PasswordError: It cannot be accepted. The message says why, for the person who chooses it.
         """
-        fault = self._fault(password, words)
+        fault = self.fault(password, words)
         del password, words
         if fault:
             raise PasswordError(fault)
 
-    def _fault(self, password: str, words: Iterable[str]) -> str:
+    def fault(self, password: str, words: Iterable[str] = ()) -> str:
+        """Return why a new password cannot be accepted; empty if it can. Arguments as `check`."""
         if not isinstance(password, str):
             message = f"password must be str, not {type(password).__name__}"
             raise TypeError(message)

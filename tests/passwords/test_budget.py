@@ -37,7 +37,7 @@ start, outcomes = threading.Barrier(64), []
 def login():
     start.wait()
     try:
-        hasher.verify("correct horse", hash=stored)
+        hasher.verify("correct horse battery staple", hash=stored)
         outcomes.append("done")
     except PasswordBusyError:
         outcomes.append("busy")

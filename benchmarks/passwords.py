@@ -21,7 +21,7 @@ from securekit.wrappers import LocalWrapper
 PASSWORD = "correct horse battery staple"  # noqa: S105 - measured, not kept
 RAW = PASSWORD.encode()
 SALT = os.urandom(16)
-LOGINS = 8  # in each round of the threads
+LOGINS = 4  # in each round of the threads
 
 
 def measure() -> Iterator[Ratio]:

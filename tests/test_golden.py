@@ -32,12 +32,14 @@ from securekit.exceptions import (
     KeyNotFoundError,
     KeyStateError,
     KeyStoreError,
+    PasswordError,
     WrapperDeniedError,
 )
 from securekit.keyring import Keyring, KeyringWrapper, MemoryKeyStore, from_text, to_text
 from securekit.keyring._document import KeyringDocument, KeyringSecret, KeyState, KeyVersion
 from securekit.keyring._record import RecordKey
 from securekit.keyring._unlocking import Opened
+from securekit.passwords._native import NativeHash
 from securekit.wrappers import CertificateWrapper, KeyWrapper, LocalWrapper, PassphraseWrapper, WrappedKey
 from securekit.wrappers._post_quantum import PostQuantumWrapper
 from securekit.wrappers._protocol import seal_package
@@ -55,8 +57,9 @@ EXPECTED: dict[str, type[Exception]] = {
     "format error": FormatError,
     "key not found": KeyNotFoundError,
     "key state error": KeyStateError,
+    "password error": PasswordError,
 }
-FOLDERS = ("record", "wrapped-key", "keyring", "envelope", "config")
+FOLDERS = ("record", "wrapped-key", "keyring", "envelope", "config", "password-hash")
 
 
 def files(folder: str) -> list[Any]:
@@ -174,6 +177,19 @@ def test_a_golden_configuration_document_is_judged_as_it_says(scenario: dict[str
         assert opened.document.to_bytes() == scenario["document"].encode()
         keys = unwrap_keys(opened.document.required, openers_of(scenario), scenario["data_keys"], name="")
         assert {key_id: key.value.hex() for key_id, key in keys.items()} == scenario["data_keys"]
+
+
+@pytest.mark.parametrize("scenario", files("password-hash"))
+def test_a_golden_hash_of_a_password_is_judged_as_it_says(scenario: dict[str, Any], count: Count) -> None:
+    """A stored hash is the password's, and written again to the byte; or it is refused with the one error named."""
+
+    def verify() -> str:
+        stored = NativeHash.parse(scenario["hash"])
+        if not stored.matches(scenario["password"].encode()):
+            raise PasswordError
+        return stored.text()
+
+    judge(scenario, verify, count, lambda text: text == scenario["hash"])
 
 
 def openers_of(scenario: dict[str, Any]) -> list[KeyWrapper]:

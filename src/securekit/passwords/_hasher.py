@@ -325,11 +325,16 @@ def parse_hash(text: str, *, legacy_truncate: bool = False) -> StoredHash:
     Raises:
         securekit.exceptions.FormatError: It is in no form that is known, or its cost is out of bounds.
     """
-    if text.startswith(PREFIX):
-        return NativeHash.parse(text)
-    from . import _foreign
+    try:
+        if text.startswith(PREFIX):
+            return NativeHash.parse(text)
+        from . import _foreign
 
-    return _foreign.parse(text, legacy_truncate=legacy_truncate)
+        return _foreign.parse(text, legacy_truncate=legacy_truncate)
+    except FormatError as error:
+        message = str(error)
+    del text  # raised out here, where no frame holds the hash
+    raise FormatError(message)
 
 
 def _parsed(text: str, *, legacy_truncate: bool) -> StoredHash | None:

@@ -17,23 +17,41 @@ if TYPE_CHECKING:
     from ._blocklist import Blocklist
     from ._budget import Budget
     from ._hasher import PasswordHasher, Verified
+    from ._onion import INTERPRETATIONS, Imported, import_table
     from ._profile import PROFILES, Profile
     from ._rewrap import rewrap_all
     from ._rules import PasswordRules
     from ._stored import Cost, StoredHash
 
-__all__ = ["PROFILES", "Blocklist", "Budget", "Cost", "PasswordHasher", "PasswordRules", "Profile", "StoredHash", "Verified", "rewrap_all"]
+__all__ = [
+    "INTERPRETATIONS",
+    "PROFILES",
+    "Blocklist",
+    "Budget",
+    "Cost",
+    "Imported",
+    "PasswordHasher",
+    "PasswordRules",
+    "Profile",
+    "StoredHash",
+    "Verified",
+    "import_table",
+    "rewrap_all",
+]
 
 _HOME = {
+    "INTERPRETATIONS": "_onion",
     "PROFILES": "_profile",
     "Blocklist": "_blocklist",
     "Budget": "_budget",
     "Cost": "_stored",
+    "Imported": "_onion",
     "PasswordHasher": "_hasher",
     "PasswordRules": "_rules",
     "Profile": "_profile",
     "StoredHash": "_stored",
     "Verified": "_hasher",
+    "import_table": "_onion",
     "rewrap_all": "_rewrap",
 }
 

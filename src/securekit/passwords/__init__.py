@@ -14,8 +14,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ._audit import HashGroup, audit, identify
     from ._blocklist import Blocklist
     from ._budget import Budget
+    from ._calibrate import Calibration, calibrate
     from ._hasher import PasswordHasher, Verified
     from ._onion import INTERPRETATIONS, Imported, import_table
     from ._profile import PROFILES, Profile
@@ -28,13 +30,18 @@ __all__ = [
     "PROFILES",
     "Blocklist",
     "Budget",
+    "Calibration",
     "Cost",
+    "HashGroup",
     "Imported",
     "PasswordHasher",
     "PasswordRules",
     "Profile",
     "StoredHash",
     "Verified",
+    "audit",
+    "calibrate",
+    "identify",
     "import_table",
     "rewrap_all",
 ]
@@ -44,13 +51,18 @@ _HOME = {
     "PROFILES": "_profile",
     "Blocklist": "_blocklist",
     "Budget": "_budget",
+    "Calibration": "_calibrate",
     "Cost": "_stored",
+    "HashGroup": "_audit",
     "Imported": "_onion",
     "PasswordHasher": "_hasher",
     "PasswordRules": "_rules",
     "Profile": "_profile",
     "StoredHash": "_stored",
     "Verified": "_hasher",
+    "audit": "_audit",
+    "calibrate": "_calibrate",
+    "identify": "_audit",
     "import_table": "_onion",
     "rewrap_all": "_rewrap",
 }

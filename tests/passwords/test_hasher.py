@@ -206,7 +206,14 @@ def test_a_peppered_hash_verifies_for_its_user_alone(pepper: Keyring, check: Che
     assert check(hasher, PASSWORD, stored, "7").new_hash is None
     assert pepper.decrypt_text(stored, context={"purpose": "password", "user": "7"}).startswith("$securekit$")
     assert len(stored) <= 400
-    for password, text, user in ((PASSWORD, stored, "8"), ("another", stored, "7"), (PASSWORD, stored[:-1] + "x", "7"), ("", stored, "7")):
+    too_long = pepper.encrypt_text(HASHER.hash(PASSWORD) + "x" * 9000, context={"purpose": "password", "user": "7"})
+    for password, text, user in (
+        (PASSWORD, stored, "8"),
+        (PASSWORD, too_long, "7"),
+        ("another", stored, "7"),
+        (PASSWORD, stored[:-1] + "x", "7"),
+        ("", stored, "7"),
+    ):
         with pytest.raises(PasswordError) as caught:
             check(hasher, password, text, user)
         assert caught.value.args == ("the password is not the one",)

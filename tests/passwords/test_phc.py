@@ -31,6 +31,7 @@ def test_what_was_written_is_read(scheme: str, parameters: dict[str, int], salt:
         "",
         "$",
         "$$$$",
+        "$a$$AAAA$AAAA",
         "x" + GOOD,
         GOOD + "\n",
         GOOD + "$AAAA",

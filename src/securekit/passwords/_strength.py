@@ -69,7 +69,7 @@ def _memory(cost: Cost) -> int:
 
 
 def _work(cost: Cost) -> int:
-    """Return what guessing costs, in a unit of the family's own."""
+    """Return what guessing costs, in a unit of the family's own; each of our four has one."""
     numbers = cost.parameters
     match _family(cost):
         case "argon2":
@@ -78,6 +78,5 @@ def _work(cost: Cost) -> int:
             return _memory(cost) * numbers["p"]
         case "bcrypt":
             return int(1 << numbers["rounds"])
-        case "pbkdf2":
+        case _:
             return math.ceil(numbers["iterations"] * _PBKDF2_WORTH.get(cost.scheme, 1))
-    return 0

@@ -9,7 +9,9 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -279,3 +281,56 @@ def test_a_missing_source_is_noticed_before_a_key_is_destroyed(shop: Console) ->
     assert (refused.code, f"securekit: error: {missing}" in refused.err) == (1, True)
     assert "4 items were read, of keyrings (all), files " in refused.err
     shop.ok("rotate", "retire", old, "--destroy", "--yes", "--force", old)
+
+
+def interrupt_when(there: Callable[[], bool]) -> None:
+    """Press Ctrl-C once ``there`` is so."""
+
+    def wait() -> None:
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline and not there():
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def test_ctrl_c_begins_no_other_source(shop: Console) -> None:
+    """What is begun ends; what comes after it is not begun."""
+    shop.ok("keys", "rotate", RING)
+    journal = shop.folder / "rotation-journals/customers-0001.journal"
+    interrupt_when(lambda: journal.exists() and '"changed":1' in journal.read_text())
+    done = shop("rotate", "run", "customers", "files", "--batch", "1", "--items-per-second", "20", "--workers", "1")
+    assert done.code == 130
+    assert "stopping after the batches that are begun" in done.err
+    assert [file.name for file in journal.parent.iterdir()] == [journal.name]
+    assert len(done.out.splitlines()) == 1
+
+
+def test_ctrl_c_stops_a_chain_after_a_leak(shop: Console) -> None:
+    """It says how it goes on."""
+    old = primary(shop)
+    interrupt_when(lambda: any((shop.folder / "rotation-journals").glob("compromise-*.json")))
+    done = shop("rotate", "compromise", old, "--yes", "--workers", "1")
+    assert (done.code, done.out.splitlines()[-1]) == (130, f"securekit rotate compromise {old}")
+    again = shop("rotate", "compromise", old, "--yes", "--json")
+    assert json.loads(again.out.splitlines()[-1])["needed"] == {}
+
+
+def test_a_chain_that_leaves_something_behind_ends_with_three(shop: Console) -> None:
+    """What still needs the leaked key is said."""
+    old = primary(shop)
+    with closing(sqlite3.connect("app.db")) as database, database:
+        (record,) = database.execute("select iban from customers where id = 7").fetchone()
+        database.execute("update customers set iban = ? where id = 7", (record[:-1] + bytes([record[-1] ^ 1]),))
+    done = shop("rotate", "compromise", old, "--yes")
+    assert done.code == 3
+    assert f"securekit: error: 1 items still need {old}: repair that, and start this again" in done.err
+
+
+def test_a_signing_key_may_have_a_password(shop: Console) -> None:
+    """It is asked for."""
+    shop.write("word", "correct horse")
+    shop.ok("identity", "new", "--type", "ed25519", "--key", "ops.key", "--cert", "ops.pem", "--name", "ops", "--password-file", "word")
+    shop.ok("rotate", "run", "files", "--report", "reports", "--sign", "ops.key", stdin="correct horse\n")
+    assert SignedReport.verify(shop.read("reports/files-0001.json"), SigningCertificate.read(shop.read("ops.pem")))["failed"] == 0

@@ -299,6 +299,7 @@ def test_secrets_of_documents_are_to_be_changed_at_their_source(folder: Path) ->
     table = tomllib.loads(TOML.format(wrap="root.key"))
     table["source"][-1].pop("recipients")
     fingerprint = host(0).name[1]
+    Path("config/damaged.yaml").write_text("password: ENC[sk1,AAAA]\nsecurekit: {}\n")  # which is named by the verification
     blast = blast_radius(Estate.of(table), fingerprint)
     chain = run_chain(Estate.of(table), fingerprint)
 
@@ -422,3 +423,38 @@ def test_a_staged_key_that_a_dropped_kek_knew_stops_nothing_that_is_due(folder: 
     time.sleep(1.1)
     do_what_is_due(estate("new.key"))
     assert not [one for one in find_due(estate("new.key")) if one.automatic]
+
+
+def test_a_keyring_of_the_same_path_in_another_store_stays(folder: Path) -> None:
+    """It has other keys, of which none has leaked."""
+    leaked = store().keyring(A).primary().full_name
+    other = FileKeyStore("other", wrapper=LocalWrapper.from_file("other.key"), refresh=1, stale_if_error=1).keyring(A, create=True)
+    table = tomllib.loads(TOML.format(wrap="root.key"))
+    table["store"].append({"name": "other", "url": "file:other/", "wrap": ["local:other.key"]})
+
+    chain = run_chain(Estate.of(table), leaked)
+
+    other.refresh()
+    assert len(other.keys()) == 1
+    assert chain.rotated == {A: store().keyring(A).primary().full_name}
+
+
+def test_documents_under_a_version_of_a_transit_key_are_known(folder: Path, bao: OpenBao, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody raises ``min_decryption_version`` over a document that still needs the old one, and its secrets were opened by it."""
+    name = f"leak-{time.monotonic_ns()}"
+    bao.request("POST", f"transit/keys/{name}", {"type": "aes256-gcm96"})
+    monkeypatch.setenv("VAULT_ADDR", bao.address)
+    monkeypatch.setenv("VAULT_TOKEN", bao.root_token)
+    wrapper = open_wrapper(f"vault:transit/{name}")
+    shutil.rmtree("config")
+    Path("config").mkdir()
+    write_document(wrapper)
+    bao.request("POST", f"transit/keys/{name}/rotate", {})
+    old = f"vault-transit transit/{name} v1"
+    source = {"name": "configuration", "kind": "config", "root": "config", "identity": [f"vault:transit/{name}"]}
+
+    proof = rotation.verify(rotation.ConfigDocuments("config", identity=wrapper))
+    blast = blast_radius(Estate.of({"source": [source]}), old)
+
+    assert (proof.counts, proof.needs(old)) == ({old: 1}, 1)
+    assert [(one.kind, one.what) for one in blast] == [("secret", "app.yaml: password")]

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -185,3 +186,18 @@ def test_documents_take_no_store(root: Path) -> None:
 
     with pytest.raises(TypeError, match="takes no store= and envelope="):
         rotation.plan(ConfigDocuments(root), store=memory_store())
+
+
+def test_a_document_that_cannot_be_read_is_to_be_looked_at(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody knows whether it is encrypted."""
+    opened = Path.open
+    (root / "other.yaml").write_text("a: [")
+
+    def refuse(path: Path, *args: Any, **kwargs: Any) -> Any:
+        if path.name == "other.yaml":
+            raise PermissionError(13, "Permission denied", str(path))
+        return opened(path, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "open", refuse)
+    (fault,) = [tally.fault for tally in rotation.plan(ConfigDocuments(root, identity=host(0).private)).tallies if tally.fault]
+    assert "other.yaml" in fault

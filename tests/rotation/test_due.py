@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import threading
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -288,3 +289,9 @@ def test_what_another_process_has_done_meanwhile_is_not_done_again(folder: Path)
 
     # The first one is old once more to the one that comes in between: for it, 91 days have gone by since.
     assert [len(store().keyring(path).keys()) for path in paths] == [3, 2, 2]
+
+
+def test_one_rotation_is_due_whatever_the_reasons(folder: Path) -> None:
+    """Past its end, and too old."""
+    store().keyring(PATH).rotate(not_after=datetime.now(UTC) + timedelta(days=1))
+    assert [one.what for one in find_due(estate(), now=time.time() + 91 * DAY) if one.action == "rotate"] == [PATH]

@@ -339,3 +339,12 @@ def test_a_journal_that_cannot_be_written_stops_the_run(store: KeyStore, ring: K
     assert report.state == "finished"
     assert not any(ring.needs_reencrypt(record) for record in table.rows.values())
     assert journal.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_run_ends_although_old_records_come_back_all_the_time(store: KeyStore, ring: Keyring, journal: Path) -> None:
+    """After a hundred rounds it is left to the next run."""
+    table = CountingTable(filled(ring, 1))
+    before = dict(table.rows)
+    ring.rotate()
+    report = rotation.run(rotation.plan(table, store=store), journal=journal, progress=lambda _: table.rows.update(before))
+    assert (report.state, report.rounds, report.changed) == ("finished", 101, 100)

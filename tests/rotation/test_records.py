@@ -390,3 +390,36 @@ def test_no_plaintext_is_in_the_frames_of_an_error(clock: FakeClock) -> None:
         plan.job.work(["000001"])
     assert any(frame.name == "encrypt_many" for frame in extract_tb(raised.value.__traceback__))
     assert not [seen for seen in walk(raised.value) if "canary" in repr(seen)]
+
+
+@FORMS
+def test_one_that_is_garbage_leaves_the_others_proven(store: KeyStore, ring: Keyring, *, text: bool) -> None:
+    """A verification counts it alone, and says of it that nobody knows which key it needs."""
+    table = Table(filled(ring, 5, text=text) | {"garbage": "sk1.!" if text else b"", "000009-faulty": ring.encrypt(b"", context={})})
+    proof = rotation.verify(table, store=store)
+    assert (proof.failed, proof.unknown) == (2, 1)
+    assert {failure.item for failure in proof.failures} == {"customers garbage", "customers 000009-faulty"}
+    assert proof.known(ring.primary().full_name) == 6
+
+
+def test_records_of_a_keyring_that_is_not_there_do_not_open(store: KeyStore, ring: Keyring) -> None:
+    """They are named one by one, and so is the key that they name; a store that is away is no answer."""
+    table = Table(filled(ring, 2), keyring=lambda _: "eu/acme/nowhere")
+    proof = rotation.verify(table, store=store)
+    assert (proof.failed, proof.unknown, [failure.error for failure in proof.failures]) == (2, 0, ["KeyNotFoundError"] * 2)
+
+    wrapper = FlakyWrapper()
+    away = memory_store(wrapper=wrapper)
+    ring = away.keyring(PATH, create=True)
+    job = rotation.plan(Table(filled(ring, 2)), store=away).job
+    wrapper.unavailable = True
+    ring._cache.live = None
+    with pytest.raises(WrapperUnavailableError):
+        list(job.look(["000000"]))
+
+
+def test_a_plan_says_what_there_is_to_do(store: KeyStore, ring: Keyring) -> None:
+    """In its repr, for whoever is at a prompt."""
+    table = Table(filled(ring, 3))
+    ring.rotate()
+    assert repr(rotation.plan(table, store=store)).endswith(": re-encrypt 3 of 3 items of memory customers>")

@@ -199,3 +199,9 @@ def test_an_error_ends_a_verification_that_waits(store: MemoryKeyStore) -> None:
     with pytest.raises(PermissionError):
         rotation.verify(AwayTable(filled(ring, 600)), store=store, workers=2, patience=30)
     assert time.monotonic() - begin < 5
+
+
+def test_a_thousand_failures_of_a_verification_are_kept(store: MemoryKeyStore) -> None:
+    """All are counted."""
+    found = rotation.verify(Table({f"{number:04}": b"" for number in range(1005)}), store=store)
+    assert (found.failed, found.unknown, len(found.failures)) == (1005, 1005, 1000)

@@ -322,3 +322,11 @@ def test_no_plaintext_is_in_the_frames_of_an_error() -> None:
     with pytest.raises(WrapperUnavailableError) as raised:
         job.work(["000001"])
     assert not [seen for seen in walk(raised.value) if "canary" in repr(seen)]
+
+
+def test_a_plan_names_what_is_no_sealed_message(store: KeyStore) -> None:
+    """A record, or text, in a column of messages needs somebody to look."""
+    record = store.keyring("eu/a/b", create=True).encrypt(b"", context={})
+    table = Table({"record": record, "text": "sk1.abc"}, content="envelopes")
+    faults = {tally.fault for tally in rotation.plan(table, envelope=exchange()).tallies}
+    assert faults == {"not a sealed message but a record", "a sealed message is bytes, and this is text"}

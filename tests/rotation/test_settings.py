@@ -12,6 +12,7 @@ from securekit.exceptions import ConfigError
 from securekit.rotation import Estate
 from securekit.rotation._settings import parse_duration
 from securekit.wrappers import LocalWrapper
+from tests.canaries import walk
 
 STORE = '[[store]]\nname = "keys"\nurl = "file:keys/"\nwrap = ["local:root.key"]\n'
 
@@ -107,6 +108,9 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "latin.toml").write_bytes(b'name = "\xe9"')
     with pytest.raises(ConfigError, match="codec can't decode"):
         Estate.read(tmp_path / "latin.toml")
+    (tmp_path / "deep.toml").write_text("a = " + "[" * 100_000)
+    with pytest.raises(ConfigError, match=r"deep\.toml: "):
+        Estate.read(tmp_path / "deep.toml")
     with pytest.raises(ConfigError, match="has more than 1048576 bytes"):
         read("#" * (1024 * 1024 + 1), tmp_path)
 
@@ -123,6 +127,10 @@ def test_what_is_named_is_opened_when_it_is_needed(tmp_path: Path, monkeypatch: 
     assert estate.plan("files").items == 0
     with pytest.raises(ConfigError, match="the environment variable DB is not set"):
         estate.plan("customers")
+    away = "postgresql+psycopg://somebody:canary@127.0.0.1:1/app"
+    with pytest.raises(ConfigError, match="source customers: the database cannot be used now") as raised:
+        read(STORE + SQL, tmp_path, DB=away).plan("customers")
+    assert not [seen for seen in walk(raised.value) if "canary" in repr(seen)]
     with pytest.raises(ConfigError, match="there is no source 'other'; there are keys, customers, files"):
         estate.plan("other")
     assert estate.store_of("eu/acme/a") is estate.stores["keys"].open()

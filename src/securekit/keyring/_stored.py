@@ -86,7 +86,10 @@ class Source(Protocol):
         """
 
     def read(self, places: Sequence[str]) -> list[StoredItem]:
-        """Return what is at ``places``: none, one or several items each. What is gone is left out."""
+        """Return what is at ``places``: none, one or several items each. What is gone is left out.
+
+        What is there and cannot be read raises: an item that is left out counts for no key, and a proof would let its key be destroyed.
+        """
 
     def replace(self, changes: Sequence[tuple[StoredItem, bytes | str]]) -> list[bool]:
         """Put the new ciphertext in the place of each item that is still as it was read, and return once that is durable.

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from securekit._wire.atomic import write_atomic
 from securekit.exceptions import RotationError
@@ -30,7 +30,7 @@ from securekit.keyring._lifecycle import mark_due
 from securekit.keyring._survey import survey
 from securekit.wrappers._recipients import name_of
 
-from ._documents import ConfigDocuments
+from ._documents import ConfigDocuments, find_documents, keys_of
 from ._engine import run
 from ._job import spellings
 from ._journal import journal_of
@@ -222,7 +222,7 @@ class _Leak:
     def documents(self) -> Iterator[tuple[str, KeyringDocument]]:
         """Yield the keyrings that must rotate, with their stores: those that it opened, and its own, parents first."""
         for (store, path), document in sorted(self._documents.items(), key=lambda item: (item[0][1].count("/"), item[0])):
-            own = self.is_data_key and self.key.rpartition("@")[0] == path
+            own = (store, self.key) in self.data_keys and self.key.rpartition("@")[0] == path
             if own or (store, path) in self.wrapped:
                 yield store, document
 
@@ -336,9 +336,7 @@ def _plans(estate: Estate, source: EstateSource, leak: _Leak) -> Iterator[Plan]:
         return
     stay = {wrapper.key_ref for wrapper in envelope.recipients}
     drop = [reference for reference in leak.references() if reference not in stay]
-    renewed = plan(opened, envelope=envelope, drop=drop, renew=True) if drop else None
-    if renewed is not None:
-        yield renewed
+    yield plan(opened, envelope=envelope, drop=drop, renew=True)  # the key itself is among them, or `check_replaced` had refused
 
 
 def _blast(estate: Estate, leak: _Leak) -> list[Blast]:
@@ -355,16 +353,11 @@ def _blast(estate: Estate, leak: _Leak) -> list[Blast]:
 
 def _secrets(source: EstateSource, leak: _Leak) -> Iterator[Blast]:
     """Yield the values of configuration documents that a leaked key opened."""
-    from ._documents import find_documents
-
-    documents = source.open()
-    if not isinstance(documents, ConfigDocuments):
-        return
+    documents = cast("ConfigDocuments", source.open())
     for place, found in find_documents(documents.root):
         if isinstance(found, str):
             continue
-        names = [f"{one.wrapper} {one.key_ref}".rstrip() for one in found.required.recipients]
-        if leak.opened(names):
+        if leak.opened(keys_of(found)):
             yield from (Blast(source.name, "secret", f"{place}: {leaf.name}", 1) for leaf in found.leaves() if leaf.token is not None)
 
 

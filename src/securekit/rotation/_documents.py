@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from securekit.config import Document
 from securekit.exceptions import ConflictError, SecureKitError, WrapperUnavailableError
+from securekit.wrappers._recipients import name_of
 
 from ._job import Failure, Outcome, Sighting, Tally
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from ._job import Kind
 
-__all__ = ["ConfigDocuments", "DocumentsJob", "find_documents"]
+__all__ = ["ConfigDocuments", "DocumentsJob", "find_documents", "keys_of"]
 
 _MAX_LOOK = 2 * 1024 * 1024  # bytes, as long as a document may be
 
@@ -107,7 +108,7 @@ class DocumentsJob:
             if isinstance(found, str):
                 groups[(), "", found] += 1
             else:
-                groups[_keys(found), self._action(found), ""] += 1
+                groups[keys_of(found), self._action(found), ""] += 1
         for (keys, action, fault), items in sorted(groups.items()):
             yield Tally(keys, items, action=action, fault=fault)
 
@@ -156,7 +157,7 @@ class DocumentsJob:
             keys: tuple[str, ...] = ()
             try:
                 document = Document.read(self._source.file(place))
-                keys = _keys(document)
+                keys = keys_of(document)
                 document.open(self._source.wrappers).reveal()
             except WrapperUnavailableError:
                 raise
@@ -249,7 +250,7 @@ def _looks_encrypted(path: Path) -> bool:
     return b"securekit" in data and b"ENC[sk1," in data
 
 
-def _keys(document: Document) -> tuple[str, ...]:
-    return tuple(
-        f"{one.wrapper} {one.key_ref}".rstrip() if one.wrapper != "keyring" else one.key_ref for one in document.required.recipients
-    )
+def keys_of(document: Document) -> tuple[str, ...]:
+    """Return the full names of the keys that open a document's data keys; of a Transit key, each version that wrapped one."""
+    block = document.required
+    return tuple(sorted({name_of(wrapped) for key in block.keys for wrapped in key.wrapped(block.recipients)}))

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 from securekit.exceptions import FormatError
 from securekit.keyring import KeyState
@@ -19,7 +19,7 @@ from securekit.opening import file_of
 from securekit.wrappers._exchange import is_due_for
 from securekit.wrappers._recipients import describe
 
-from ._documents import ConfigDocuments, find_documents
+from ._documents import find_documents
 from ._engine import run
 from ._journal import journal_of
 from ._plan import Plan, plan
@@ -27,6 +27,7 @@ from ._plan import Plan, plan
 if TYPE_CHECKING:
     from securekit.keyring._document import KeyringDocument
 
+    from ._documents import ConfigDocuments
     from ._engine import RunProgress
     from ._report import Report
     from ._settings import Estate, EstateSource, EstateStore, Policy
@@ -269,9 +270,6 @@ def _of_certificate(where: str, not_after: str, what: str, policy: Policy, now: 
 
 
 def _older(source: EstateSource, policy: Policy, now: float) -> ConfigDocuments:
-    documents = source.open()
-    if not isinstance(documents, ConfigDocuments):
-        message = f"{source.name} holds no configuration documents"
-        raise TypeError(message)
+    documents = cast("ConfigDocuments", source.open())
     # Never later than now: what is encrypted anew would be due again at once.
     return documents.older_than(datetime.fromtimestamp(int(min(now - policy.config_data_key_max_age, time.time())), UTC))

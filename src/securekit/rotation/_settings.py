@@ -136,7 +136,7 @@ class Estate:
         except OSError as error:
             message = f"{file}: {error.strerror}; a sample is printed by: securekit rotate sample"
             raise ConfigError(message) from None
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             message = f"{file}: {error}"
             raise ConfigError(message) from None
         return cls.of(top.get("rotation", top), name=str(file), environ=environ)
@@ -375,8 +375,13 @@ def _sql(table: _Table, name: str, store: str, stores: Mapping[str, EstateStore]
     def columns() -> AnySource:
         from securekit.sql import SqlColumns
 
-        source: AnySource = SqlColumns(url(), **options)
-        return source
+        try:
+            source: AnySource = SqlColumns(url(), **options)
+        except (OSError, ValueError) as error:
+            message = f"source {name}: {error}"  # of several sources, it does not say which
+        else:
+            return source
+        raise ConfigError(message)  # here, without what had been raised: its frames have the database's address
 
     if content == "records":
         return EstateSource(name, "sql", store, _once(columns), lambda: None)

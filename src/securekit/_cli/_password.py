@@ -156,27 +156,30 @@ def import_(
 
     from ._tables import open_table
 
-    failed = 0
+    if ("salt" in interpretation) != (salt_column is not None):
+        message = f"{interpretation} has a salt: name its column with --salt" if salt_column is None else f"{interpretation} has no salt"
+        raise click.UsageError(message)
+    failed = above = 0
     with open_table(file) as table, atomic_writer(output) as out, progress("rows") as advance:
         table.check_columns([column] if salt_column is None else [column, salt_column])
         table.write([], out)
         for rows in table.batches():
             cells = [
-                (number, str(row.get(column, "")), *(() if salt_column is None else (str(row.get(salt_column, "")),)))
+                (number, _cell(row, column), *(() if salt_column is None else (_cell(row, salt_column),)))
                 for number, row in enumerate(rows)
             ]
             imported: Imported[int]
             for imported in import_table(cells, interpretation, profile, workers=workers):
                 if imported.hash is None:
                     failed += 1
-                    note(f"securekit: error: {file}: {imported.problem}")
+                    note(f"securekit: error: {file}, row {above + imported.key + 1}: {imported.problem}")
                 else:
                     rows[imported.key][column] = imported.hash
                 advance(1)
             table.write(rows, out)
+            above += len(rows)
     if failed:
-        note(f"securekit: error: {failed} rows were not imported, and are as they were")
-        sys.exit(FAILED)
+        fail(f"{failed:,} rows were not imported, and are as they were")
 
 
 @password.command()
@@ -201,6 +204,9 @@ def audit(
     """Say what the hashes in FILE are made of, and how many are below the profile. Exit code 1 if any is."""
     from securekit.passwords import audit as audit_hashes
 
+    if (pepper or user_column) and None in {column, user_column}:
+        message = "a peppered hash is bound to its user: name the columns of both, with --column and --user-column"
+        raise click.UsageError(message)
     found = audit_hashes(_hashes(file, column, user_column), profile=profile, pepper=_ring(opened, pepper))
     below = sum(group.count for group in found if group.below)
     if as_json:
@@ -227,11 +233,16 @@ def _hashes(file: Path | None, column: str | None, user_column: str | None) -> I
             table.check_columns([column] if user_column is None else [column, user_column])
             for rows in table.batches():
                 for row in rows:
-                    yield str(row.get(user_column or "", "")), str(row.get(column, ""))
+                    yield _cell(row, user_column or ""), _cell(row, column)
         return
-    lines = sys.stdin if file is None else file.open(encoding="utf-8", errors="replace")
-    with lines:
+    with click.open_file("-" if file is None else str(file), encoding="utf-8", errors="replace") as lines:
         yield from (("", line.strip()) for line in lines if line.strip())
+
+
+def _cell(row: dict[str, Any], column: str) -> str:
+    """Return what stands in a column; of a JSON line also a number, and nothing where there is a null or no such member."""
+    value = row.get(column)
+    return "" if value is None else str(value)
 
 
 def _ring(opened: Callable[[], KeyStore], path: str | None) -> Keyring | None:

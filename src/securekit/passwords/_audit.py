@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from securekit.exceptions import FormatError, SecureKitError
+from securekit.exceptions import FormatError, KeyStoreError, SecureKitError, WrapperError
 
 from ._hasher import parse_hash, peppered_context
 from ._profile import Profile, profile_of
@@ -53,7 +53,8 @@ def audit(rows: Iterable[tuple[str, str]], *, profile: str | Profile = "modern",
 
     Raises:
         ValueError: There is no such profile.
-        securekit.exceptions.SecureKitError: The pepper's keyring cannot be used.
+        securekit.exceptions.KeyStoreError: The pepper's keyring cannot be read.
+        securekit.exceptions.WrapperError: Its KEK cannot be asked, or said no.
     """
     wanted = profile_of(profile)
     groups: Counter[HashGroup] = Counter()
@@ -76,6 +77,8 @@ def _group(user: str, stored: str, profile: Profile, pepper: Keyring | None) -> 
         found = parse_hash(inner)
     except FormatError as error:
         return HashGroup("unknown", "", str(error), 0, 0, below=True)
+    except (KeyStoreError, WrapperError):
+        raise  # it is none of the row's
     except SecureKitError as error:
         return HashGroup("unknown", "", f"the pepper does not open it ({type(error).__name__})", 0, 0, below=True)
     cost = found.cost

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import resource
+from pathlib import Path
 
 import pytest
 
@@ -90,6 +92,20 @@ def test_what_is_no_hash_fails_as_another_password_does(stored: str, empty: Cons
     done = empty("password", "verify", "stored", "--stdin", *OWASP, stdin=PASSWORD)
 
     assert (done.code, done.err) == (3, empty("password", "verify", "good", "--stdin", *OWASP, stdin=PASSWORD).err)
+
+
+def test_too_little_memory_is_no_wrong_password(empty: Console) -> None:
+    """Exit code 1, and the advice to try again."""
+    empty.write("stored", "$argon2id$v=19$m=409600,t=1,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAA")
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + (200 << 20), hard))
+    try:
+        done = empty("password", "verify", "stored", "--stdin", *OWASP, stdin=PASSWORD)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+    assert (done.code, "try again" in done.err) == (1, True)
 
 
 @pytest.mark.parametrize(

@@ -27,10 +27,10 @@ MIB = 1024  # KiB
 LOGINS = """
 import json, resource, sys, threading
 from securekit.exceptions import PasswordBusyError
-from securekit.passwords import Budget, PasswordHasher
+from securekit.passwords import Budget, PasswordHasher, Profile
 
 budget = Budget(max_memory=256, max_waiting=int(sys.argv[1]), max_running=64)
-hasher = PasswordHasher(budget=budget)
+hasher = PasswordHasher(Profile("one pass", "argon2id", {"m": 65536, "t": 1, "p": 1}), budget=budget)  # the memory of "modern"
 stored = hasher.hash("correct horse battery staple")
 start, outcomes = threading.Barrier(64), []
 

@@ -68,7 +68,7 @@ def failures(hasher: PasswordHasher, stored: str, user: str | None = None) -> di
     }
 
 
-@pytest.mark.parametrize(("profile", "rounds"), [("owasp", 24), ("fips", 10)])
+@pytest.mark.parametrize(("profile", "rounds"), [("owasp", 24), pytest.param("fips", 10, marks=pytest.mark.slow)])
 def test_every_failure_costs_one_verification(profile: str, rounds: int, count: Count) -> None:
     """No pair of reasons can be told apart by its time, over enough samples; and none costs less than a login that succeeds."""
     hasher = PasswordHasher(profile)

@@ -124,6 +124,10 @@ def test_a_password_that_cannot_be_accepted(password: str, said: str, empty: Con
     ("typed", "said"),
     [
         (["hash", "--stdin", "--profile", "strong"], "there is no profile 'strong'; there are modern"),
+        (["hash"], "there is no terminal to ask for the password on: add --stdin"),
+        (["verify", "table.csv"], "add --stdin"),
+        (["hash", "--pepper", RING], "name the id with --user"),
+        (["verify", "table.csv", "--stdin", "--pepper", RING], "name the id with --user"),
         (["hash", "--stdin", "secret"], "unexpected extra argument"),
         (["verify", "missing"], "'missing' does not exist"),
         (["verify"], "Missing argument"),
@@ -313,6 +317,17 @@ def test_rows_that_are_no_digests_are_named_and_stay(empty: Console) -> None:
         "securekit: error: 2 rows were not imported, and are as they were",
     ]
     assert [line[:11] for line in empty.read("new.csv").decode().splitlines()] == ["digest", '"$securekit', "hunter2", md5("three")[:11]]
+
+
+def test_a_null_is_neither_a_digest_nor_a_salt(empty: Console) -> None:
+    """Such a row is named, and stays."""
+    rows = [{"digest": None, "salt": "s"}, {"digest": md5("one", "None"), "salt": None}]
+    empty.write("old.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+
+    done = empty("password", "import", "old.jsonl", "--as", "md5-salt-password", "--column", "digest", "--salt", "salt", "-o", "new.jsonl")
+
+    assert [line.partition(", ")[2][:5] for line in done.err.splitlines()[:2]] == ["row 1", "row 2"]
+    assert empty.read("new.jsonl") == empty.read("old.jsonl")
 
 
 def test_rows_are_counted_from_the_beginning(empty: Console) -> None:

@@ -16,7 +16,7 @@ from ._ui import FAILED, UNVERIFIED, fail, handled, note, print_json, print_tabl
 
 if TYPE_CHECKING:
     from securekit.keyring import Keyring, KeyStore
-    from securekit.passwords import Imported
+    from securekit.passwords import Imported, PasswordHasher
 
 __all__ = ["password"]
 
@@ -50,9 +50,7 @@ def password() -> None:
 @with_optional_store
 def hash_(opened: Callable[[], KeyStore], *, profile: str, pepper: str | None, user: str | None, from_stdin: bool) -> None:
     """Print what to store for a new password: 15 characters at least, and not one of the commonest."""
-    from securekit.passwords import PasswordHasher
-
-    hasher = PasswordHasher(profile, pepper=_ring(opened, pepper))
+    hasher = _hasher(opened, profile, pepper, user)
     click.echo(hasher.hash(_asked(new=True, from_stdin=from_stdin), user=user))
 
 
@@ -77,9 +75,8 @@ def verify(
 ) -> None:
     """Say whether a password is the one whose hash is in FILE, whoever made it."""
     from securekit.exceptions import PasswordBusyError, PasswordError
-    from securekit.passwords import PasswordHasher
 
-    hasher = PasswordHasher(profile, pepper=_ring(opened, pepper))
+    hasher = _hasher(opened, profile, pepper, user)
     stored = file.read_bytes()[:_MAX_INPUT].decode(errors="replace").strip()
     try:
         verified = hasher.verify(_asked(new=False, from_stdin=from_stdin), hash=stored, user=user)
@@ -245,6 +242,15 @@ def _cell(row: dict[str, Any], column: str) -> str:
     return "" if value is None else str(value)
 
 
+def _hasher(opened: Callable[[], KeyStore], profile: str, pepper: str | None, user: str | None) -> PasswordHasher:
+    from securekit.passwords import PasswordHasher
+
+    if pepper is not None and user is None:  # known before a password is asked for
+        message = "a peppered hash is bound to its user: name the id with --user"
+        raise click.UsageError(message)
+    return PasswordHasher(profile, pepper=_ring(opened, pepper))
+
+
 def _ring(opened: Callable[[], KeyStore], path: str | None) -> Keyring | None:
     return None if path is None else opened().keyring(path)
 
@@ -252,6 +258,9 @@ def _ring(opened: Callable[[], KeyStore], path: str | None) -> Keyring | None:
 def _asked(*, new: bool, from_stdin: bool) -> str:
     """Return a password from standard input, or from a prompt."""
     if not from_stdin:
+        if not sys.stdin.isatty():
+            message = "there is no terminal to ask for the password on: add --stdin"
+            raise click.UsageError(message)
         answer: str = click.prompt("Password", hide_input=True, confirmation_prompt=new, err=True)
         return answer
     line = sys.stdin.buffer.readline(_MAX_INPUT)

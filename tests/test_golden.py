@@ -33,6 +33,7 @@ from securekit.exceptions import (
     KeyNotFoundError,
     KeyStateError,
     KeyStoreError,
+    PasswordError,
     RotationError,
     WrapperDeniedError,
 )
@@ -40,6 +41,7 @@ from securekit.keyring import Keyring, KeyringWrapper, MemoryKeyStore, from_text
 from securekit.keyring._document import KeyringDocument, KeyringSecret, KeyState, KeyVersion
 from securekit.keyring._record import RecordKey
 from securekit.keyring._unlocking import Opened
+from securekit.passwords._native import NativeHash
 from securekit.rotation._journal import Journal
 from securekit.wrappers import CertificateWrapper, KeyWrapper, LocalWrapper, PassphraseWrapper, WrappedKey
 from securekit.wrappers._post_quantum import PostQuantumWrapper
@@ -59,8 +61,9 @@ EXPECTED: dict[str, type[Exception]] = {
     "key not found": KeyNotFoundError,
     "key state error": KeyStateError,
     "rotation error": RotationError,
+    "password error": PasswordError,
 }
-FOLDERS = ("record", "wrapped-key", "keyring", "envelope", "config", "rotation-journal")
+FOLDERS = ("record", "wrapped-key", "keyring", "envelope", "config", "rotation-journal", "password-hash")
 
 
 def files(folder: str) -> list[Any]:
@@ -193,6 +196,19 @@ def test_a_golden_configuration_document_is_judged_as_it_says(scenario: dict[str
         assert opened.document.to_bytes() == scenario["document"].encode()
         keys = unwrap_keys(opened.document.required, openers_of(scenario), scenario["data_keys"], name="")
         assert {key_id: key.value.hex() for key_id, key in keys.items()} == scenario["data_keys"]
+
+
+@pytest.mark.parametrize("scenario", files("password-hash"))
+def test_a_golden_hash_of_a_password_is_judged_as_it_says(scenario: dict[str, Any], count: Count) -> None:
+    """A stored hash is the password's, and written again to the byte; or it is refused with the one error named."""
+
+    def verify() -> str:
+        stored = NativeHash.parse(scenario["hash"])
+        if not stored.matches(scenario["password"].encode()):
+            raise PasswordError
+        return stored.text()
+
+    judge(scenario, verify, count, lambda text: text == scenario["hash"])
 
 
 def openers_of(scenario: dict[str, Any]) -> list[KeyWrapper]:

@@ -13,6 +13,8 @@
     ├── ConfigError                a configuration document is not as its policy, its environment or its reader wants it
     ├── EnvelopeError              a sealed file cannot be rewrapped, or its two headers disagree
     ├── RotationError              a rotation cannot start, go on, or be proven complete
+    ├── PasswordError              the password is not the one, or cannot be accepted as a new one
+    │   └── PasswordBusyError      too many passwords are being hashed at the moment; retryable
     ├── KeyStoreError              the place where keyrings live failed
     │   ├── ConflictError          somebody else wrote first; read again and retry
     │   └── KeyStoreUnavailableError   the store cannot be reached now; retryable
@@ -38,6 +40,8 @@ __all__ = [
     "KeyStateError",
     "KeyStoreError",
     "KeyStoreUnavailableError",
+    "PasswordBusyError",
+    "PasswordError",
     "RotationError",
     "SecureKitError",
     "SecurityWarning",
@@ -96,6 +100,21 @@ class EnvelopeError(SecureKitError):
 
 class RotationError(SecureKitError):
     """A rotation cannot start or go on, or its proof is missing: another plan, a damaged journal, a key still needed. Says what to do."""
+
+
+class PasswordError(SecureKitError):
+    """The password is not the one; or, where a new one is given, it cannot be accepted, and the message says why.
+
+    Every verification that fails has the one message that stands here, whatever the reason: another password, no such user, a stored
+    hash that cannot be read. It is always raised ``from None``.
+    """
+
+    def __init__(self, message: str = "the password is not the one") -> None:
+        super().__init__(message)
+
+
+class PasswordBusyError(PasswordError):
+    """So many passwords are being hashed that another one would exceed the budget. Nothing was verified; try again in a moment."""
 
 
 class KeyStoreError(SecureKitError):

@@ -20,6 +20,7 @@ _COMMANDS = {
     "identity": ("_identity", "Make a private key with its certificate."),
     "inspect": ("_inspect", "Say what a message is, without any secret."),
     "keys": ("_keys", "Make, rotate, list and retire keys."),
+    "password": ("_password", "Hash, verify and look at stored passwords; import tables of old ones."),
     "rewrap": ("_encryption", "Exchange the recipients of sealed files in place."),
     "rotate": ("_rotate", "Plan, run and prove rotations; what is due, and what to do when a key has leaked."),
     "vault": ("_vault", "Check how this host reaches Vault or OpenBao, and what it may do there."),

@@ -1,13 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Argon2id (RFC 9106) through argon2-cffi.
-
-Not through ``cryptography``, whose Argon2id with more than one lane dead-locks two threads in version 50.
-"""
+"""Argon2id (RFC 9106) for keys from passphrases."""
 
 from __future__ import annotations
 
-from argon2.exceptions import Argon2Error
-from argon2.low_level import Type, hash_secret_raw
+from .password_kdfs import argon2
 
 __all__ = ["argon2id"]
 
@@ -25,8 +21,4 @@ def argon2id(passphrase: bytes, *, salt: bytes, memory: int, passes: int, lanes:
     Raises:
         MemoryError: The system does not grant the memory.
     """
-    try:
-        return hash_secret_raw(passphrase, salt, time_cost=passes, memory_cost=memory, parallelism=lanes, hash_len=32, type=Type.ID)
-    except Argon2Error:
-        message = f"Argon2id was not granted {memory} KiB of memory"
-        raise MemoryError(message) from None
+    return argon2(passphrase, salt=salt, memory=memory, passes=passes, lanes=lanes, size=32)

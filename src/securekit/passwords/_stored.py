@@ -31,7 +31,7 @@ class StoredHash(Protocol):
     """One stored hash, parsed and within bounds. Its repr shows neither salt nor digest; it cannot be pickled.
 
     Attributes:
-        form: Who writes it so: ``"phc"``, ``"mcf"``, ``"django"``, ``"werkzeug"``, ``"passlib"``, ``"spring"``, ``"ldap"`` or
+        form: Who writes it so: ``"phc"``, ``"mcf"``, ``"django"``, ``"werkzeug"``, ``"passlib"``, ``"spring"``, ``"ldap"``,
             ``"securekit"``.
         cost: What a verification costs.
     """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What you need to test code that uses securekit: a store in memory, a clock to turn, a KEK that fails.
+"""What you need to test code that uses securekit: a store in memory, a clock to turn, a KEK that fails, passwords that cost nothing.
 
 `securekit.testing.fixtures` has the same as fixtures for pytest.
 """
@@ -11,15 +11,40 @@ from typing import TYPE_CHECKING, Unpack
 
 from securekit.exceptions import WrapperDeniedError, WrapperUnavailableError
 from securekit.keyring import MemoryKeyStore
+from securekit.passwords import Cost, PasswordRules, Profile
 from securekit.wrappers import LocalWrapper, WrappedKey
 
 if TYPE_CHECKING:
     from securekit.keyring import StoreOptions, Wrappers
     from securekit.wrappers import Binding, KeyWrapper
 
-__all__ = ["FakeClock", "FlakyWrapper", "memory_store"]
+__all__ = ["FakeClock", "FlakyWrapper", "fast_passwords", "memory_store"]
 
 _START = 1_767_225_600.0  # 2026-01-01T00:00:00Z
+
+
+class _LeastCost(Profile):
+    """A profile that no check of strength has seen."""
+
+    __slots__ = ()
+
+    def rules(self) -> PasswordRules:
+        """Accept every password: what a test types is nobody's."""
+        return _AnyPassword()
+
+    def _check_strength(self, cost: Cost) -> None:
+        pass
+
+
+class _AnyPassword(PasswordRules):
+    """Rules that refuse nothing."""
+
+    def fault(self, password: str, words: Iterable[str] = ()) -> str:  # noqa: ARG002 - as it is called
+        return ""
+
+
+fast_passwords: Profile = _LeastCost("fast_passwords", "argon2id", {"m": 8, "t": 1, "p": 1}, "for tests alone", "")
+"""The profile of least cost, for tests: ``PasswordHasher(fast_passwords)`` takes microseconds, and protects nothing."""
 
 
 def memory_store(*, wrapper: Wrappers | None = None, **options: Unpack[StoreOptions]) -> MemoryKeyStore:

@@ -15,6 +15,7 @@ from tests.vectors.golden.documents import documents
 from tests.vectors.golden.envelopes import envelopes, refused_envelopes
 from tests.vectors.golden.journals import journals
 from tests.vectors.golden.malformed_documents import malformed_documents
+from tests.vectors.golden.passwords import passwords
 from tests.vectors.golden.records import records
 from tests.vectors.golden.refused_configs import refused_configs
 from tests.vectors.golden.refused_documents import refused_documents
@@ -41,6 +42,7 @@ def everything() -> dict[str, Scenarios]:
         "record": records(),
         "wrapped-key": wrapped_keys() | refused_wrapped_keys(),
         "envelope": envelopes() | refused_envelopes(),
+        "password-hash": passwords(),
         "config": configs() | refused_configs(),
         "rotation-journal": journals(),
         "keyring": documents() | malformed_documents() | refused_documents(),

@@ -344,6 +344,20 @@ def test_a_pepper_that_cannot_encrypt_does_not_keep_users_out() -> None:
         hasher.hash(PASSWORD, user="7")
 
 
+@WAYS
+def test_where_a_pepper_is_required_a_hash_without_one_is_refused(check: Check, pepper: Keyring) -> None:
+    """Whoever may write to the table, and has no key, puts in no password of their own; without a keyring, no such hasher is made."""
+    hasher = PasswordHasher(fast_passwords, pepper=pepper, pepper_required=True)
+    stored = hasher.hash(PASSWORD, user="7")
+
+    assert check(hasher, PASSWORD, stored, "7").new_hash is None
+    with pytest.raises(PasswordError):
+        check(hasher, PASSWORD, HASHER.hash(PASSWORD), "7")
+    assert check(PasswordHasher(fast_passwords, pepper=pepper), PASSWORD, HASHER.hash(PASSWORD), "7").new_hash
+    with pytest.raises(ValueError, match="needs a pepper"):
+        PasswordHasher(fast_passwords, pepper_required=True)
+
+
 def test_memory_that_the_system_does_not_grant_is_busy() -> None:
     """Where the system refuses the memory, the login can be retried, and no password is said to be wrong."""
     hasher = PasswordHasher(Profile("large", "argon2id", {"m": 1 << 21, "t": 1, "p": 1}), max_memory=2048)

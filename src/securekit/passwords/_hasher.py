@@ -66,6 +66,8 @@ class PasswordHasher(Secretive):
         rules: What a new password has to be; `PasswordRules` as they are if not given: 15 characters at least, and in no list. They are
             asked by `hash`, and never by `verify`.
         pepper: A keyring that encrypts every hash, so that a stolen table is worthless without its keys. Then ``user`` is needed.
+        pepper_required: Accept no hash without the pepper: whoever may write to the table cannot put in one of their own. For a table in
+            which every hash is peppered already.
         max_memory: MiB that all passwords at work may take together; 512 if not given. Stored hashes that need more do not verify.
         max_waiting: How many may wait for their turn; 64 if not given.
         budget: Instead of these two, one that several hashers share.
@@ -73,7 +75,8 @@ class PasswordHasher(Secretive):
 
     Raises:
         TypeError: ``profile`` or ``pepper`` is none.
-        ValueError: There is no such profile, its memory exceeds the budget, or there are both a budget and its numbers.
+        ValueError: There is no such profile, a pepper is required and not given, the profile's memory exceeds the budget, or there are
+            both a budget and its numbers.
 
     Example:
         >>> hasher = PasswordHasher()
@@ -82,7 +85,7 @@ class PasswordHasher(Secretive):
         Verified(new_hash=None)
     """
 
-    __slots__ = ("_decoy", "_legacy_truncate", "budget", "pepper", "profile", "rules")
+    __slots__ = ("_decoy", "_legacy_truncate", "_pepper_required", "budget", "pepper", "profile", "rules")
 
     def __init__(
         self,
@@ -90,6 +93,7 @@ class PasswordHasher(Secretive):
         *,
         rules: PasswordRules | None = None,
         pepper: Keyring | None = None,
+        pepper_required: bool = False,
         max_memory: int | None = None,
         max_waiting: int | None = None,
         budget: Budget | None = None,
@@ -102,6 +106,9 @@ class PasswordHasher(Secretive):
         if pepper is not None and not hasattr(pepper, "encrypt_text"):
             message = f"pepper must be a Keyring, not {type(pepper).__name__}"
             raise TypeError(message)
+        if pepper_required and pepper is None:
+            message = "pepper_required needs a pepper: give the keyring"
+            raise ValueError(message)
         self.profile: Profile = profile_of(profile)
         self.pepper: Keyring | None = pepper
         self.rules: PasswordRules = self.profile.rules() if rules is None else rules
@@ -112,6 +119,7 @@ class PasswordHasher(Secretive):
             )
             raise ValueError(message)
         self._legacy_truncate = legacy_truncate
+        self._pepper_required = pepper_required
         self._decoy = NativeHash.decoy(self.profile.cost)
 
     def __repr__(self) -> str:
@@ -313,6 +321,8 @@ class _Login(Secretive):
         if text is None:
             return
         if not text.startswith(_PEPPERED):
+            if self._hasher._pepper_required:  # noqa: SLF001
+                self._inner = None  # somebody else's: it fails as any other password does
             self._moves = pepper is not None
             return
         if pepper is None:

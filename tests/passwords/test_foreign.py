@@ -91,6 +91,7 @@ REFUSED = {
     f"scrypt$1000$salt$8$1${DIGEST}": "out of bounds",
     f"scrypt:1024:8$salt${'00' * 64}": "Werkzeug",
     f"scrypt:1024:8:1$${'00' * 64}": "Werkzeug",
+    f"pbkdf2:sha256:1000$${'00' * 32}": "Werkzeug",
     f"scrypt:1024:8:1$salt${'0A' * 64}": "lower case",
     f"scrypt:1024:8:1$salt${'0g' * 64}": "hexadecimal",
     f"{{scrypt}}e0801${SALT16}==${DIGEST}": "parameters",

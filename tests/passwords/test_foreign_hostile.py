@@ -125,19 +125,34 @@ def test_random_text_is_refused_with_our_error(text: str) -> None:
     _read_or_refused(text)
 
 
-@given(
+mutations = given(
     text=st.sampled_from([*COSTS, *REFUSED, *BOMBS.values()]),
     at=st.floats(0, 1),
     removed=st.integers(0, 12),
     put=st.text("$={},:./+019abz\n\x00ß", max_size=8),
 )
-@settings(max_examples=1500)
+
+
+def _read_mutated(text: str, at: float, removed: int, put: str) -> None:
+    start = int(at * len(text))
+    _read_or_refused(text[:start] + put + text[start + removed :])
+
+
+@settings(max_examples=1_500)
 @pytest.mark.repetitive
+@mutations
 def test_mutated_strings_are_read_or_refused(text: str, at: float, removed: int, put: str) -> None:
     """A string that was changed anywhere raises nothing but our error, and what is still read is within bounds."""
-    start = int(at * len(text))
+    _read_mutated(text, at, removed, put)
 
-    _read_or_refused(text[:start] + put + text[start + removed :])
+
+@settings(max_examples=50_000)
+@pytest.mark.slow
+@pytest.mark.repetitive
+@mutations
+def test_mutated_strings_are_read_or_refused_for_minutes(text: str, at: float, removed: int, put: str) -> None:
+    """A string that was changed anywhere raises nothing but our error, over many more changes."""
+    _read_mutated(text, at, removed, put)
 
 
 def _shows_canary(values: object) -> bool:

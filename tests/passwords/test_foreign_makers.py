@@ -110,6 +110,14 @@ def test_what_others_make_is_verified(maker: str, count: Count) -> None:
         count("hashes of other libraries verified", 1)
 
 
+def test_springs_pbkdf2_since_5_8() -> None:
+    """The id stands for 310,000 iterations with SHA-256 and a salt of 16 bytes before the digest, as in Spring's source."""
+    salt = bytes(range(16))
+    both = salt + hashlib.pbkdf2_hmac("sha256", b"password", salt, 310_000)
+
+    assert parse(f"{{pbkdf2@SpringSecurity_v5_8}}{both.hex()}").matches(b"password")
+
+
 def test_what_we_make_is_verified_by_others() -> None:
     """Argon2id and scrypt of ours are strings that argon2-cffi, pwdlib and passlib verify, without the first two fields."""
     made = NativeHash.create(cost_of("argon2id", {"m": 32, "t": 1, "p": 2}), b"password").text().removeprefix("$securekit$v=1,n=nfkc")

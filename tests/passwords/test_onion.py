@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -78,6 +80,34 @@ def test_a_wrapped_digest_is_a_string_of_ours(name: str) -> None:
     assert stored.startswith(f"$securekit$v=1,n=none,onion={name}")
     assert (parsed.text(), parsed.layer, parsed.layer_salt) == (stored, name, SALTS[name])
     assert digest not in stored
+
+
+def test_springs_plain_digests_are_imported_with_their_braces() -> None:
+    """Spring's {MD5}{salt}digest and its like are of the password, then the salt with its braces."""
+    table = json.loads((Path(__file__).parents[1] / "vectors" / "spring" / "password-encoder-factories.json").read_text())
+    names = {"{MD5}": "md5", "{SHA-1}": "sha1", "{SHA-256}": "sha256"}
+
+    for stored in table["refused"]:
+        prefix, salt, digest = re.fullmatch(r"(\{.*?\})(\{.*\})?(.*)", stored).groups()  # type: ignore[union-attr] # all have a prefix
+        if prefix in names:
+            assert NativeHash.parse(wrap(digest, f"{names.pop(prefix)}-password-salt", salt=salt, profile=fast_passwords)).matches(
+                b"password"
+            )
+    assert not names
+
+
+@given(
+    text=st.text(max_size=140) | st.text("0123456789abcdefABCDEF", max_size=140),
+    name=st.sampled_from(INTERPRETATIONS),
+    salt=st.binary(max_size=300),
+)
+def test_whatever_is_wrapped_is_read_again_or_refused(text: str, name: str, salt: bytes) -> None:
+    """No digest and no salt raise anything but our error; what is wrapped is a canonical string."""
+    try:
+        stored = wrap(text, name, salt=salt, profile=fast_passwords)
+    except FormatError:
+        return
+    assert NativeHash.parse(stored).text() == stored
 
 
 @pytest.mark.parametrize("profile", ["bcrypt", "fips"])

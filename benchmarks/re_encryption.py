@@ -89,7 +89,7 @@ def measure() -> Iterator[Ratio]:
                 bytes_.replace,
                 name=f"re-encrypting {ROWS:,} rows, {workers} worker{'s' if workers > 1 else ''}; the same statements, bare psycopg",
                 goal=2.0,
-                rounds=3,
+                rounds=5,
                 number=1,
                 items=ROWS,
             )
@@ -99,7 +99,7 @@ def measure() -> Iterator[Ratio]:
             partial(few.re_encrypt, folder),
             name=f"the same, {ROWS:,} rows; {ROWS // 10:,} rows",
             goal=10.5,
-            rounds=3,
+            rounds=5,
             number=1,
         )
         yield Ratio(

@@ -70,7 +70,7 @@ def in_thread(budget: Budget, memory: int = MIB) -> tuple[threading.Thread, thre
             entered.set()
             leave.wait()
 
-    thread = threading.Thread(target=work)
+    thread = threading.Thread(target=work, daemon=True)
     thread.start()
     return thread, entered, leave
 
@@ -228,6 +228,27 @@ def test_a_cancelled_login_gives_everything_back() -> None:
     until(lambda: (len(budget._line), budget._memory, budget._running) == (0, 0, 0))
 
 
+def test_a_login_that_is_cancelled_before_a_thread_takes_it_gives_everything_back() -> None:
+    """Granted, and still waiting for a thread of the loop's own: the budget is whole again once the thread was there."""
+    budget = Budget(max_memory=64, max_running=1)
+    blocked = threading.Event()
+
+    async def cancelled() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(ThreadPoolExecutor(1))
+        blocker = loop.run_in_executor(None, blocked.wait)
+        task = asyncio.create_task(PasswordHasher(fast_passwords, budget=budget).ahash("correct horse"))
+        await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        blocked.set()
+        await blocker
+
+    asyncio.run(cancelled())
+    until(lambda: (budget._memory, budget._running) == (0, 0))
+
+
 def test_a_loop_that_is_closed_while_somebody_waits_does_not_block_the_others() -> None:
     """A grant to a loop that is gone is no error in the thread that gives it."""
     budget = Budget(max_memory=1, max_running=1)
@@ -269,9 +290,11 @@ def test_a_child_that_leaves_the_parents_block_owes_nothing() -> None:
     budget = Budget(max_memory=1, max_running=1)
     with budget.admitted(MIB):
         child = os.fork()
+        if child == 0:
+            with budget.admitted(MIB):
+                pass
     if child == 0:
-        with budget.admitted(MIB):
-            os._exit(0 if (budget._memory, budget._running) == (MIB, 1) else 1)
+        os._exit(0 if (budget._memory, budget._running) == (0, 0) else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert (budget._memory, budget._running) == (0, 0)
 

@@ -35,7 +35,7 @@ HASHER = PasswordHasher(fast_passwords)
 STORED = NativeHash(fast_passwords.cost, salt=SALT, digest=DIGEST)
 PEPPER = memory_store().keyring("eu/acme/passwords", create=True)
 PEPPERED = PasswordHasher(fast_passwords, pepper=PEPPER)
-SHAPES |= {STORED.text(), *STORED.text().split("$")[-2:]}
+SHAPES |= {"$argon2id$", STORED.text(), *STORED.text().split("$")[-2:]}
 LONG = PASSWORD * 1000
 
 

@@ -362,8 +362,10 @@ def test_memory_that_the_system_does_not_grant_is_busy() -> None:
 def test_options_that_contradict_each_other_are_refused(pepper: Keyring) -> None:
     """A hasher that could never work is not made."""
     wrong: Any = {"pepper": b"0123456789abcdef"}
-    with pytest.raises(TypeError, match="Keyring"):
-        PasswordHasher(fast_passwords, **wrong)
+    bound: Any = {"pepper": pepper.bind(purpose="password")}
+    for options in (wrong, bound):
+        with pytest.raises(TypeError, match="must be a Keyring"):
+            PasswordHasher(fast_passwords, **options)
     with pytest.raises(ValueError, match="max_memory is 63"):
         PasswordHasher(max_memory=63)
     with pytest.raises(ValueError, match="not both"):

@@ -123,6 +123,7 @@ BOMBS = [
     ARGON2.replace("m=64,t=2,p=1", "m=4096,t=2,p=65"),
     SCRYPT.replace("ln=4", "ln=30"),
     SCRYPT.replace("ln=4", "ln=22"),
+    SCRYPT.replace("ln=4,r=8,p=2", "ln=22,r=8,p=1"),  # 4 GiB, once
     SCRYPT.replace("ln=4", "ln=9999999999"),
     SCRYPT.replace("r=8", "r=1073741824"),
     SCRYPT.replace("p=2", "p=1073741824"),

@@ -99,9 +99,12 @@ class PasswordHasher(Secretive):
         if budget is not None and numbers:
             message = f"give budget, or {' and '.join(numbers)}; not both"
             raise ValueError(message)
-        if pepper is not None and not hasattr(pepper, "encrypt_text"):
-            message = f"pepper must be a Keyring, not {type(pepper).__name__}"
-            raise TypeError(message)
+        if pepper is not None:
+            from securekit.keyring import Keyring
+
+            if not isinstance(pepper, Keyring):
+                message = f"pepper must be a Keyring, not {type(pepper).__name__}"
+                raise TypeError(message)
         self.profile: Profile = profile_of(profile)
         self.pepper: Keyring | None = pepper
         self.rules: PasswordRules = self.profile.rules() if rules is None else rules

@@ -38,6 +38,9 @@ class Password(Secretive):
             self.fault = "a password is not empty"
         elif len(text) > MAX_LENGTH:
             self.fault = f"a password has at most {MAX_LENGTH:,} characters"
+        elif text.endswith("\0"):
+            # HMAC fills its key up with NULs: PBKDF2 and scrypt, which use it, could not tell it from the password without them.
+            self.fault = "a password does not end with a NUL"
         else:
             try:
                 self.utf8 = text.encode()

@@ -120,7 +120,8 @@ def bcrypt_hash(
     def work(password: bytes) -> bytes:
         given = before(password) if before else password
         derived = kdfs.bcrypt(given[:_BCRYPT_LONGEST], salt=salt, rounds=cost.parameters["rounds"])
-        return derived if legacy_truncate or len(given) <= _BCRYPT_LONGEST else b""  # which no digest equals
+        wrong = _repeats(given) or (len(given) > _BCRYPT_LONGEST and not legacy_truncate)
+        return b"" if wrong else derived  # which no digest equals
 
     return ForeignHash(form, cost, work, digest)
 
@@ -156,6 +157,16 @@ def hex_decode(text: str) -> bytes:
 def refuse(message: str) -> NoReturn:
     """Raise `securekit.exceptions.FormatError`."""
     raise FormatError(message)
+
+
+def _repeats(password: bytes) -> bool:
+    """Whether bcrypt cannot tell a password from a shorter one: it reads 72 bytes of the password and a NUL, again and again."""
+    places = (place for place, byte in enumerate(password[:_BCRYPT_LONGEST]) if not byte)
+    return any(_key(password[:place]) == _key(password) for place in places)
+
+
+def _key(password: bytes) -> bytes:
+    return ((password[:_BCRYPT_LONGEST] + b"\0") * _BCRYPT_LONGEST)[:_BCRYPT_LONGEST]
 
 
 def _checked_size(digest: bytes) -> int:

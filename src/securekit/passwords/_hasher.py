@@ -214,8 +214,13 @@ class PasswordHasher(Secretive):
             finally:
                 leave()
 
+        try:
+            begun = asyncio.get_running_loop().run_in_executor(None, work)
+        except BaseException:  # the loop shuts down, and takes no work any more
+            leave()
+            raise
         # Shielded: when the caller is cancelled, the work that was begun ends, and gives its memory back.
-        outcome, done = await asyncio.shield(asyncio.get_running_loop().run_in_executor(None, work))
+        outcome, done = await asyncio.shield(begun)
         return _granted(outcome, done)
 
     def _peppered(self, inner: str, user: str | None) -> str:

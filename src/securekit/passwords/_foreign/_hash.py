@@ -76,19 +76,32 @@ def argon2_hash(form: str, text: str) -> ForeignHash:
     return ForeignHash(form, cost, work, phc.digest)
 
 
-def scrypt_hash(form: str, *, n: int, r: int, p: int, salt: bytes, digest: bytes) -> ForeignHash:
-    """Return a hash of scrypt."""
+def scrypt_hash(form: str, *, n: int, r: int, p: int, salt: bytes, digest: bytes, least: int = 32) -> ForeignHash:
+    """Return a hash of scrypt, whose digest has ``least`` bytes or more: a shorter one was cut off, and would match all the same."""
     size = _checked_size(digest)
     cost = scrypt_cost(n=n, r=r, p=p, bits=8 * size)
+    if size < least:
+        refuse(f"a digest of scrypt has {least} bytes or more here: this one was cut off")
     return ForeignHash(form, cost, partial(kdfs.scrypt, salt=salt, n=n, r=r, p=p, size=size), digest)
 
 
-def pbkdf2_hash(form: str, hash_name: str, *, iterations: int, salt: bytes, digest: bytes) -> ForeignHash:
-    """Return a hash of PBKDF2; ``hash_name`` is one of `PBKDF2_DIGESTS`."""
+def pbkdf2_hash(form: str, hash_name: str, *, iterations: int, salt: bytes, digest: bytes, expected: int | None = None) -> ForeignHash:
+    """Return a hash of PBKDF2.
+
+    Args:
+        form: Who writes it so.
+        hash_name: One of `PBKDF2_DIGESTS`.
+        iterations: As they stand in the string.
+        salt: Its bytes.
+        digest: Its bytes.
+        expected: How many bytes the digest was made with, if not those of the hash. One that was cut off would match all the same.
+    """
     size = _checked_size(digest)
     blocks = -(-size // PBKDF2_DIGESTS[hash_name])  # each is as much work
     pbkdf2_cost(hash_name, iterations=iterations * blocks, bits=8 * size)
     cost = pbkdf2_cost(hash_name, iterations=iterations, bits=8 * size)
+    if size != (PBKDF2_DIGESTS[hash_name] if expected is None else expected):
+        refuse("a digest of PBKDF2 has as many bytes as its hash here: this one was cut off, or is another's")
     return ForeignHash(form, cost, partial(kdfs.pbkdf2, salt=salt, iterations=iterations, size=size, digest=hash_name), digest)
 
 

@@ -121,3 +121,8 @@ def test_a_profile_that_is_none_is_refused(profile: object) -> None:
     """By name, or by type."""
     with pytest.raises((ValueError, TypeError), match="profile"):
         audit([], profile=profile)  # type: ignore[arg-type]
+
+
+def test_a_row_without_a_password_does_not_count() -> None:
+    """Who logs in elsewhere is neither unknown nor below the profile."""
+    assert audit([("7", None)]) == []

@@ -249,6 +249,36 @@ def test_a_login_that_is_cancelled_before_a_thread_takes_it_gives_everything_bac
     until(lambda: (budget._memory, budget._running) == (0, 0))
 
 
+def test_a_loop_that_shuts_down_gives_everything_back() -> None:
+    """A login that is granted when the loop takes no work any more fails, and holds nothing of a budget that others share."""
+    budget = Budget(max_memory=64, max_running=1)
+
+    async def late() -> None:
+        await asyncio.get_running_loop().shutdown_default_executor()
+        await PasswordHasher(fast_passwords, budget=budget).ahash("correct horse battery staple")
+
+    with pytest.raises(RuntimeError, match="shutdown"):
+        asyncio.run(late())
+    assert (len(budget._line), budget._memory, budget._running) == (0, 0, 0)
+
+
+def test_who_leaves_the_head_of_the_line_lets_the_next_one_in() -> None:
+    """A login that waits for much memory and is cancelled does not keep those behind it, for whom there is room."""
+    budget = Budget(max_memory=4, max_running=4)
+
+    async def logins() -> None:
+        leave = await budget.aadmit(MIB)
+        large = asyncio.create_task(budget.aadmit(4 * MIB))
+        small = asyncio.create_task(budget.aadmit(MIB))
+        await asyncio.sleep(0.01)
+        large.cancel()
+        (await asyncio.wait_for(small, 5))()
+        leave()
+
+    asyncio.run(logins())
+    assert (len(budget._line), budget._memory, budget._running) == (0, 0, 0)
+
+
 def test_a_loop_that_is_closed_while_somebody_waits_does_not_block_the_others() -> None:
     """A grant to a loop that is gone is no error in the thread that gives it."""
     budget = Budget(max_memory=1, max_running=1)

@@ -84,3 +84,12 @@ def test_what_cannot_be_measured_is_refused(scheme: str, memory: int) -> None:
     """Another scheme, or one whose least does not fit."""
     with pytest.raises(ValueError, match="no scheme"):
         calibrate(0.25, scheme=scheme, max_memory=memory)
+
+
+def test_a_long_target_does_not_take_all_day() -> None:
+    """Steps of PBKDF2 grow by a factor: all of them together take a few times as long as the last."""
+    iterations = [cost.parameters["iterations"] for cost in _ladder("pbkdf2-sha256", 1)]
+
+    assert max(above / below for below, above in itertools.pairwise(iterations)) < 1.25
+    assert iterations[-1] > 25_000_000
+    assert sum(iterations) < 7 * iterations[-1]

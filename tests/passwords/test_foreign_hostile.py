@@ -44,6 +44,7 @@ BOMBS = {
     "scrypt of many rounds": f"$scrypt$ln=10,r=8,p={2**22}{PHC}",
     "scrypt of large blocks": f"$scrypt$ln=1,r={2**25},p=1{PHC}",
     "scrypt of much more parallelism than memory": f"$scrypt$ln=1,r=1,p={2**24}{PHC}",
+    "scrypt of twice the memory that is counted": f"$scrypt$ln=4,r=65536,p=16{PHC}",
     "scrypt of django": f"scrypt${2**30}$salt$8$1${DIGEST}",
     "scrypt of werkzeug": f"scrypt:{2**30}:8:1$salt${'00' * 64}",
     "scrypt of spring": f"{{scrypt}}$1e0801${SALT}==${DIGEST}",

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import bcrypt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -94,6 +95,33 @@ def test_every_failure_is_the_same(password: str, stored: str | None, check: Che
     assert type(caught.value) is PasswordError
     assert caught.value.args == ("the password is not the one",)
     assert caught.value.__cause__ is caught.value.__context__ is None
+
+
+@pytest.mark.parametrize("profile", ["modern", "policy", "fips", "bcrypt"])
+def test_a_nul_at_the_end_is_another_password(profile: str) -> None:
+    """HMAC, and so PBKDF2 and scrypt, take no notice of it: such a password neither verifies nor is hashed."""
+    hasher = PasswordHasher(profile)
+    stored = hasher.hash(PASSWORD)
+
+    for ending in ("\0", "\0\0\0"):
+        with pytest.raises(PasswordError):
+            hasher.verify(PASSWORD + ending, hash=stored)
+        with pytest.raises(PasswordError, match="does not end with a NUL"):
+            hasher.hash(PASSWORD + ending)
+
+
+@pytest.mark.parametrize("legacy_truncate", [False, True])
+def test_a_password_that_bcrypt_repeats_is_another_password(legacy_truncate: bool) -> None:
+    """It reads the password and a NUL in a circle, so that ``x`` and ``x NUL x`` have one hash: only the shorter one verifies."""
+    hasher = PasswordHasher(fast_passwords, legacy_truncate=legacy_truncate)
+    stored = bcrypt.hashpw(b"secret", bcrypt.gensalt(4)).decode()
+    within = bcrypt.hashpw(b"sec\0ret", bcrypt.gensalt(4)).decode()
+
+    hasher.verify("secret", hash=stored)
+    hasher.verify("sec\0ret", hash=within)
+    for password in ("secret\0secret", "secret\0" * 11 + "secret", "secret\0" * 10 + "se"):
+        with pytest.raises(PasswordError):
+            hasher.verify(password, hash=stored)
 
 
 @given(st.text(max_size=50), st.none() | st.text(max_size=100) | st.text(max_size=50).map("sk1.".__add__))

@@ -60,6 +60,33 @@ def test_a_table_moves_to_another_pepper(store: MemoryKeyStore, pepper: Keyring)
     hasher.verify("bare", hash=rows["bare"], user="bare")
 
 
+def test_a_move_to_another_pepper_is_repeated_without_harm(store: MemoryKeyStore, pepper: Keyring) -> None:
+    """What an interrupted run has moved is left, also where the new pepper got a new key in between."""
+    other, third = (store.keyring(f"eu/acme/{name}", create=True) for name in ("passwords2", "passwords3"))
+    rows = table(PasswordHasher(fast_passwords, pepper=pepper), 3)
+    rows["0"] = str(next(rewrap_all(rows.items(), pepper, onto=other))[1])
+    rows["third"] = PasswordHasher(fast_passwords, pepper=third).hash("third", user="third")
+
+    again = dict(rewrap_all(rows.items(), pepper, onto=other))
+    assert {user: type(new).__name__ for user, new in again.items()} == {"1": "str", "2": "str", "third": "KeyNotFoundError"}
+
+    other.rotate()
+    rows |= {user: new for user, new in rewrap_all(rows.items(), pepper, onto=other) if isinstance(new, str)}
+    hasher = PasswordHasher(fast_passwords, pepper=other)
+    assert all(hasher.verify(f"password {number}", hash=rows[str(number)], user=str(number)).new_hash is None for number in range(3))
+
+
+def test_a_bare_table_moves_onto_its_own_pepper_once(pepper: Keyring) -> None:
+    """What has the pepper already does not change, and who has no password is passed over."""
+    rows: dict[str, str | None] = {"bare": PasswordHasher(fast_passwords).hash("bare"), "none": None}
+
+    rows |= dict(rewrap_all(rows.items(), pepper, onto=pepper))  # type: ignore[arg-type]
+
+    assert rows["none"] is None
+    assert str(rows["bare"]).startswith("sk1.")
+    assert list(rewrap_all(rows.items(), pepper, onto=pepper)) == []
+
+
 def test_a_row_that_does_not_open_stops_no_other(pepper: Keyring) -> None:
     """Another user's hash, garbage, and one without a pepper are named, and stay."""
     rows = table(PasswordHasher(fast_passwords, pepper=pepper), 3)

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from securekit.exceptions import PasswordError
 from securekit.passwords import Blocklist, PasswordHasher, PasswordRules
 from securekit.passwords._blocklist import _common
 from securekit.testing import fast_passwords
+from tests.canaries import walk
 
 GOOD = "tired otters sing at noon"
 
@@ -136,3 +139,70 @@ def test_what_is_no_list_is_refused(tmp_path: Path) -> None:
         Blocklist.from_ranges(tmp_path)
     with pytest.raises(FileNotFoundError):
         Blocklist.from_file(tmp_path / "nothing.txt")
+
+
+def test_a_list_that_is_not_ordered_by_digest_is_refused(tmp_path: Path) -> None:
+    """The list by count, which is published as well, would be searched in vain; so would one with other lines in it."""
+    lines = digests(*map(str, range(500)))
+    for wrong in (lines[::-1], lines[250:] + lines[:250], lines + ["~" * 40] * 100):
+        (tmp_path / "pwned.txt").write_text("".join(f"{line}:7\n" for line in wrong))
+        with pytest.raises(ValueError, match="not ordered by digest"):
+            Blocklist.from_file(tmp_path / "pwned.txt")
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"<html>too many requests</html>", b"0" * 27 + b":3\n", (b"0" * 35 + b":3\n") * 120_000])
+def test_a_range_that_is_no_list_is_an_error(tmp_path: Path, content: bytes) -> None:
+    """An interrupted download, the page of an error, digests of another kind, more than is read: nothing is accepted because of it."""
+    (tmp_path / "00000").write_text(f"{'0' * 35}:0\n")
+    (tmp_path / digests("otters")[0][:5]).write_bytes(content)
+
+    with pytest.raises(ValueError, match="the list is not whole"):
+        assert "otters" in Blocklist.from_ranges(tmp_path)
+
+
+def test_a_byte_order_mark_hides_no_digest(tmp_path: Path) -> None:
+    """Windows' tools write one."""
+    digest = digests("otters")[0]
+    for name in ("00000", digest[:5]):
+        (tmp_path / name).write_text(f"{digest[5:].lower()}:3\r\n", encoding="utf-8-sig")
+
+    assert "otters" in Blocklist.from_ranges(tmp_path)
+
+
+def test_words_are_compared_however_their_letters_are_composed() -> None:
+    """A letter with its accent as a sign of its own, or as one sign: the same word."""
+    blocklist = Blocklist.from_words(["cafe\u0301 cafe\u0301"])
+
+    for password in ("cafe\u0301 cafe\u0301", "CAF\u00c9 caf\u00e9"):
+        with pytest.raises(PasswordError, match="in a list"):
+            PasswordRules(second_factor=True, blocklist=blocklist).check(password)
+
+
+def test_what_is_refused_by_its_length_is_looked_up_nowhere(tmp_path: Path) -> None:
+    """Neither digest nor file is spent on it, and a list that is not whole does not change the answer."""
+    (tmp_path / "00000").write_text(f"{'0' * 35}:0\n")
+    rules = PasswordRules(blocklist=Blocklist.from_ranges(tmp_path))
+
+    for password in ("short", "x" * 1025):
+        with pytest.raises(PasswordError, match="characters"):
+            rules.check(password)
+
+
+def test_no_error_of_a_list_shows_the_password(tmp_path: Path) -> None:
+    """Neither the frames of what is raised nor its causes hold the password or its digest."""
+    (tmp_path / "00000").write_text(f"{'0' * 35}:0\n")
+    rules = PasswordRules(blocklist=Blocklist.from_ranges(tmp_path))
+    hasher = PasswordHasher(fast_passwords, rules=rules)
+    digest = digests(GOOD)[0]
+    calls: list[Callable[[], object]] = [
+        lambda: rules.check(GOOD),
+        lambda: rules.fault(GOOD),
+        lambda: hasher.hash(GOOD),
+        lambda: asyncio.run(hasher.ahash(GOOD)),
+        lambda: hasher.hash(GOOD, user=7),  # type: ignore[arg-type]
+    ]
+    for call in calls:
+        with pytest.raises((ValueError, TypeError)) as caught:
+            call()
+        shown = [repr(value) for value in walk(caught.value, frames_of=type(caught.value))]
+        assert not [text for text in shown if GOOD in text or digest in text or digest[5:] in text]

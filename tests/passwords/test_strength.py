@@ -21,7 +21,7 @@ ARGON2 = st.builds(
     st.integers(1, 8),
 )
 SCRYPT = st.builds(
-    lambda ln, r, p: cost_of("scrypt", {"n": 1 << ln, "r": r, "p": p}), st.integers(3, 16), st.integers(1, 16), st.integers(1, 8)
+    lambda ln, r, p: cost_of("scrypt", {"n": 1 << ln, "r": r, "p": p}), st.integers(6, 16), st.integers(1, 16), st.integers(1, 8)
 )
 PBKDF2 = st.builds(lambda n: cost_of("pbkdf2-sha256", {"iterations": n}), st.integers(1, 30_000_000))
 BCRYPT = st.builds(lambda n: cost_of("bcrypt", {"rounds": n}), st.integers(4, 16))

@@ -43,11 +43,12 @@ class HashGroup:
     below: bool
 
 
-def audit(rows: Iterable[tuple[str, str]], *, profile: str | Profile = "modern", pepper: Keyring | None = None) -> list[HashGroup]:
+def audit(rows: Iterable[tuple[str, str | None]], *, profile: str | Profile = "modern", pepper: Keyring | None = None) -> list[HashGroup]:
     """Return what a table of hashes is made of, the most first.
 
     Args:
-        rows: ``(user, hash)`` for each row; the user only counts where there is a pepper.
+        rows: ``(user, hash)`` for each row; the user only counts where there is a pepper. A row with None, which has no password, does not
+            count.
         profile: What is compared with.
         pepper: The keyring of the pepper, to look below it. A hash without a pepper is below the policy then.
 
@@ -59,6 +60,8 @@ def audit(rows: Iterable[tuple[str, str]], *, profile: str | Profile = "modern",
     wanted = profile_of(profile)
     groups: Counter[HashGroup] = Counter()
     for user, stored in rows:
+        if stored is None:
+            continue
         groups[_group(user, stored, wanted, pepper)] += 1
     return [HashGroup(group.form, group.scheme, group.parameters, group.bits, count, group.below) for group, count in groups.most_common()]
 

@@ -116,10 +116,7 @@ class Budget:
         with self._lock:
             self._running -= 1
             self._memory -= memory
-            while self._line and self._fits(self._line[0][0]):
-                needed, grant = self._line.popleft()
-                self._take(needed)
-                grant()
+            self._admit()
 
     def _withdraw(self, memory: int, grant: Callable[[], object], token: object) -> None:
         """Leave the line; or give back what was granted at the same moment."""
@@ -127,8 +124,15 @@ class Budget:
             waiting = (memory, grant) in self._line
             if waiting:
                 self._line.remove((memory, grant))
+                self._admit()  # those behind, if it was the first and needed more than they
         if not waiting:
             self._leave(memory, token)
+
+    def _admit(self) -> None:
+        while self._line and self._fits(self._line[0][0]):
+            needed, grant = self._line.popleft()
+            self._take(needed)
+            grant()
 
     def _fits(self, memory: int) -> bool:
         return self._running < self.max_running and self._memory + memory <= self.max_memory * 1024

@@ -81,7 +81,7 @@ def _ladder(scheme: str, max_memory: int) -> Iterator[Cost]:
         "argon2id": [{"m": m, "t": 2, "p": 1} for m in (19_456, 32_768, 47_104)]
         + [{"m": 65_536 << n, "t": t, "p": 1} for n in range(5) for t in (3, 4, 5)],
         "scrypt": [{"n": 1 << n, "r": 8, "p": 1} for n in range(17, 24)],
-        "pbkdf2-sha256": [{"iterations": 600_000 * n // 2} for n in range(2, 200)],
+        "pbkdf2-sha256": [{"iterations": 600_000 * 6**n // 5**n // 1000 * 1000} for n in range(22)],
         "bcrypt": [{"rounds": n} for n in range(10, 20)],
     }
     for parameters in steps.get(scheme, []):

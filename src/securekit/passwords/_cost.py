@@ -23,6 +23,7 @@ BITS = 256  # of every digest that we make, but for bcrypt's 184
 _MIN_ROUNDS = 4
 _BCRYPT_MEMORY = 4  # KiB
 _BCRYPT_BITS = 184
+_BLOCKS_BESIDE = 8  # blocks of scrypt that are counted for one that is not
 _BLOCK = 128  # bytes for each r of scrypt, RFC 7914 section 2
 
 
@@ -41,8 +42,9 @@ def argon2_cost(scheme: str, *, m: int, t: int, p: int, bits: int) -> Cost:
 def scrypt_cost(*, n: int, r: int, p: int, bits: int) -> Cost:
     """Return the cost of scrypt, where ``n`` is a power of two."""
     memory = _BLOCK * n * r // 1024
-    # p blocks lie in memory beside the n that are counted, so there must not be more of them.
-    if not (n > 1 and n & (n - 1) == 0 and r >= 1 and 1 <= p <= n and memory <= MAX_MEMORY and _BLOCK * n * r * p <= MAX_WORK * 1024):
+    # p blocks lie in memory beside the n that are counted, and are to be next to nothing.
+    possible = n > 1 and n & (n - 1) == 0 and r >= 1 and 1 <= p <= n // _BLOCKS_BESIDE
+    if not (possible and memory <= MAX_MEMORY and _BLOCK * n * r * p <= MAX_WORK * 1024):
         _refuse(f"scrypt with n={n}, r={r}, p={p}")
     return Cost("scrypt", memory, {"n": n, "r": r, "p": p}, bits)
 

@@ -140,8 +140,9 @@ class PasswordHasher(Secretive):
             A string of ASCII, at most 200 characters without a pepper and 400 with one: ``$securekit$…``, or ``sk1.…`` with a pepper.
 
         Raises:
-            TypeError: ``password`` is not ``str``.
-            ValueError: There is a pepper, and no ``user``.
+            TypeError: ``password`` or ``user`` is not ``str``.
+            ValueError: There is a pepper, and no ``user``; or a list of the rules is not whole.
+            OSError: A list of the rules cannot be read.
             securekit.exceptions.PasswordError: The password cannot be accepted; the message says why, for whoever chooses it.
             securekit.exceptions.PasswordBusyError: The budget is spent. Retryable.
             securekit.exceptions.SecureKitError: As `securekit.Keyring.encrypt_text`, where there is a pepper.
@@ -189,8 +190,13 @@ class PasswordHasher(Secretive):
         return _let_in(await self._aspend(login.prepared()))
 
     def _new(self, password: str, user: str | None) -> Password:
+        """Hold a new password, and why it cannot be accepted; or an error, which is raised where no frame holds the password."""
         held = Password(password)
-        held.fault = held.fault or self.rules.fault(password, () if user is None else (user,))
+        try:
+            held.fault = held.fault or self.rules.fault(password, () if user is None else (user,))
+        except Exception as error:  # noqa: BLE001 - rules may be anybody's
+            held.failure = error.with_traceback(None)
+            held.failure.__context__ = None
         return held
 
     def _bound(self, user: str | None) -> str | None:
@@ -216,8 +222,13 @@ class PasswordHasher(Secretive):
             finally:
                 leave()
 
+        try:
+            begun = asyncio.get_running_loop().run_in_executor(None, work)
+        except BaseException:  # the loop shuts down, and takes no work any more
+            leave()
+            raise
         # Shielded: when the caller is cancelled, the work that was begun ends, and gives its memory back.
-        outcome, done = await asyncio.shield(asyncio.get_running_loop().run_in_executor(None, work))
+        outcome, done = await asyncio.shield(begun)
         return _granted(outcome, done)
 
     def _peppered(self, inner: str, user: str | None) -> str:
@@ -256,6 +267,8 @@ class _Hashing(Secretive):
 
     def prepared(self) -> _Hashing:
         """Refuse what no login would accept."""
+        if self._password.failure is not None:
+            raise self._password.failure
         if self._password.fault:
             raise PasswordError(self._password.fault)
         return self

@@ -21,12 +21,13 @@ class Password(Secretive):
     Attributes:
         utf8: The bytes; empty if the password is not acceptable.
         fault: Why it is not, or nothing.
+        failure: What went wrong where that was asked, such as a list that cannot be read.
 
     Raises:
         TypeError: ``text`` is not ``str``.
     """
 
-    __slots__ = ("fault", "utf8")
+    __slots__ = ("failure", "fault", "utf8")
 
     def __init__(self, text: str) -> None:
         if not isinstance(text, str):
@@ -34,10 +35,14 @@ class Password(Secretive):
             raise TypeError(message)
         self.utf8: bytes = b""
         self.fault: str = ""
+        self.failure: Exception | None = None
         if not text:
             self.fault = "a password is not empty"
         elif len(text) > MAX_LENGTH:
             self.fault = f"a password has at most {MAX_LENGTH:,} characters"
+        elif text.endswith("\0"):
+            # HMAC fills its key up with NULs: PBKDF2 and scrypt, which use it, could not tell it from the password without them.
+            self.fault = "a password does not end with a NUL"
         else:
             try:
                 self.utf8 = text.encode()

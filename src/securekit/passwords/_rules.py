@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 from securekit.exceptions import PasswordError
 
-if TYPE_CHECKING:
-    from ._blocklist import Blocklist
+from ._blocklist import Blocklist, folded_text
 
 __all__ = ["PasswordRules"]
 
@@ -46,8 +44,6 @@ class PasswordRules:
             message = f"a password has {least} characters at least, and may have 64 to {MOST}: not {self.minimum} to {maximum}"
             raise ValueError(message)
         if blocklist is None:
-            from ._blocklist import Blocklist
-
             blocklist = Blocklist.common()
         self._blocklist = blocklist
 
@@ -59,32 +55,55 @@ class PasswordRules:
             words: What only this user, or this service, would choose: the user's name, the service's. It is refused as a whole password.
 
         Raises:
-            TypeError: ``password`` is not ``str``.
+            TypeError: ``password`` or a word is not ``str``.
+            OSError: A list cannot be read.
+            ValueError: A list is not whole.
             securekit.exceptions.PasswordError: It cannot be accepted. The message says why, for the person who chooses it.
         """
-        fault = self.fault(password, words)
-        del password, words
-        if fault:
-            raise PasswordError(fault)
+        try:
+            fault = self.fault(password, words)
+        except (OSError, TypeError, ValueError) as error:
+            failure: Exception = error.with_traceback(None)
+        else:
+            failure = PasswordError(fault)
+            if not fault:
+                return
+        del password, words  # raised out here, where no frame holds the password
+        failure.__context__ = None
+        raise failure
 
     def fault(self, password: str, words: Iterable[str] = ()) -> str:
-        """Return why a new password cannot be accepted; empty if it can. Arguments as `check`."""
-        if not isinstance(password, str):
-            message = f"password must be str, not {type(password).__name__}"
-            raise TypeError(message)
-        # What is much too long is not even normalised.
+        """Return why a new password cannot be accepted; empty if it can. Arguments as `check`.
+
+        Raises:
+            TypeError: ``password`` or a word is not ``str``.
+            OSError: A list cannot be read.
+            ValueError: A list is not whole.
+        """
+        try:
+            return self._fault(password, tuple(words))
+        except (OSError, TypeError, ValueError) as error:
+            failure = error.with_traceback(None)  # whose frames hold the password, and the context's its digest
+        del password, words
+        failure.__context__ = None
+        raise failure
+
+    def _fault(self, password: str, words: tuple[str, ...]) -> str:
+        for value, name in ((password, "password"), *((word, "a word") for word in words)):
+            if not isinstance(value, str):
+                message = f"{name} must be str, not {type(value).__name__}"
+                raise TypeError(message)
+        # What is much too long is not even normalised, and what is refused by its length is looked up nowhere.
         text = password if len(password) > self.maximum else unicodedata.normalize("NFKC", password)
-        folded = text.casefold() if len(text) <= self.maximum else ""
-        faults = {
-            f"a password has at most {self.maximum:,} characters": len(text) > self.maximum,
-            f"a password has at least {self.minimum} characters": len(text) < self.minimum,
-            "this password is easily guessed, since it is a name: choose another one": folded in {_folded(word) for word in words},
-            "this password is one character again and again: choose another one": len(set(folded)) == 1,
-            "this password is in a list of passwords that others have used: choose another one": folded in self._blocklist
-            or text in self._blocklist,
-        }
-        return next((fault for fault, present in faults.items() if present), "")
-
-
-def _folded(word: str) -> str:
-    return unicodedata.normalize("NFKC", word).casefold()
+        if len(text) > self.maximum:
+            return f"a password has at most {self.maximum:,} characters"
+        if len(text) < self.minimum:
+            return f"a password has at least {self.minimum} characters"
+        folded = text.casefold()
+        if folded in {folded_text(word) for word in words}:
+            return "this password is easily guessed, since it is a name: choose another one"
+        if len(set(folded)) == 1:
+            return "this password is one character again and again: choose another one"
+        if folded in self._blocklist or text in self._blocklist:
+            return "this password is in a list of passwords that others have used: choose another one"
+        return ""

@@ -43,7 +43,7 @@ def _scrypt(rest: str) -> ForeignHash:
     if len(parts) != 5:  # noqa: PLR2004 - as the docstring has them
         refuse("Django's scrypt has n, salt, r, p and digest")
     n, r, p = (parse_number(parts[number]) for number in (0, 2, 3))
-    return scrypt_hash("django", n=n, r=r, p=p, salt=_salt(parts[1]), digest=base64_decode(parts[4]))
+    return scrypt_hash("django", n=n, r=r, p=p, salt=_salt(parts[1]), digest=base64_decode(parts[4]), least=64)
 
 
 def _salt(text: str) -> bytes:

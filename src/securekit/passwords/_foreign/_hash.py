@@ -76,19 +76,32 @@ def argon2_hash(form: str, text: str) -> ForeignHash:
     return ForeignHash(form, cost, work, phc.digest)
 
 
-def scrypt_hash(form: str, *, n: int, r: int, p: int, salt: bytes, digest: bytes) -> ForeignHash:
-    """Return a hash of scrypt."""
+def scrypt_hash(form: str, *, n: int, r: int, p: int, salt: bytes, digest: bytes, least: int = 32) -> ForeignHash:
+    """Return a hash of scrypt, whose digest has ``least`` bytes or more: a shorter one was cut off, and would match all the same."""
     size = _checked_size(digest)
     cost = scrypt_cost(n=n, r=r, p=p, bits=8 * size)
+    if size < least:
+        refuse(f"a digest of scrypt has {least} bytes or more here: this one was cut off")
     return ForeignHash(form, cost, partial(kdfs.scrypt, salt=salt, n=n, r=r, p=p, size=size), digest)
 
 
-def pbkdf2_hash(form: str, hash_name: str, *, iterations: int, salt: bytes, digest: bytes) -> ForeignHash:
-    """Return a hash of PBKDF2; ``hash_name`` is one of `PBKDF2_DIGESTS`."""
+def pbkdf2_hash(form: str, hash_name: str, *, iterations: int, salt: bytes, digest: bytes, expected: int | None = None) -> ForeignHash:
+    """Return a hash of PBKDF2.
+
+    Args:
+        form: Who writes it so.
+        hash_name: One of `PBKDF2_DIGESTS`.
+        iterations: As they stand in the string.
+        salt: Its bytes.
+        digest: Its bytes.
+        expected: How many bytes the digest was made with, if not those of the hash. One that was cut off would match all the same.
+    """
     size = _checked_size(digest)
     blocks = -(-size // PBKDF2_DIGESTS[hash_name])  # each is as much work
     pbkdf2_cost(hash_name, iterations=iterations * blocks, bits=8 * size)
     cost = pbkdf2_cost(hash_name, iterations=iterations, bits=8 * size)
+    if size != (PBKDF2_DIGESTS[hash_name] if expected is None else expected):
+        refuse("a digest of PBKDF2 has as many bytes as its hash here: this one was cut off, or is another's")
     return ForeignHash(form, cost, partial(kdfs.pbkdf2, salt=salt, iterations=iterations, size=size, digest=hash_name), digest)
 
 
@@ -120,7 +133,8 @@ def bcrypt_hash(
     def work(password: bytes) -> bytes:
         given = before(password) if before else password
         derived = kdfs.bcrypt(given[:_BCRYPT_LONGEST], salt=salt, rounds=cost.parameters["rounds"])
-        return derived if legacy_truncate or len(given) <= _BCRYPT_LONGEST else b""  # which no digest equals
+        wrong = _repeats(given) or (len(given) > _BCRYPT_LONGEST and not legacy_truncate)
+        return b"" if wrong else derived  # which no digest equals
 
     return ForeignHash(form, cost, work, digest)
 
@@ -156,6 +170,16 @@ def hex_decode(text: str) -> bytes:
 def refuse(message: str) -> NoReturn:
     """Raise `securekit.exceptions.FormatError`."""
     raise FormatError(message)
+
+
+def _repeats(password: bytes) -> bool:
+    """Whether bcrypt cannot tell a password from a shorter one: it reads 72 bytes of the password and a NUL, again and again."""
+    places = (place for place, byte in enumerate(password[:_BCRYPT_LONGEST]) if not byte)
+    return any(_key(password[:place]) == _key(password) for place in places)
+
+
+def _key(password: bytes) -> bytes:
+    return ((password[:_BCRYPT_LONGEST] + b"\0") * _BCRYPT_LONGEST)[:_BCRYPT_LONGEST]
 
 
 def _checked_size(digest: bytes) -> int:

@@ -68,10 +68,11 @@ def _pbkdf2(text: str, hash_name: str) -> ForeignHash:
     """Read passlib's ``$pbkdf2-sha256$29000$…``, which has a dot for the plus of base 64, or a PHC string with ``i=29000``."""
     if "=" in text:
         phc = Phc.parse(text)
-        numbers = {"l": len(phc.digest)} | phc.parameters
-        if numbers.keys() != {"i", "l"} or numbers["l"] != len(phc.digest) or phc.version is not None:
+        numbers = phc.parameters
+        expected = numbers.get("l")
+        if numbers.keys() | {"l"} != {"i", "l"} or expected not in {None, len(phc.digest)} or phc.version is not None:
             refuse("pbkdf2 has i, no version, and perhaps l, the length of its digest")
-        return pbkdf2_hash("phc", hash_name, iterations=numbers["i"], salt=phc.salt, digest=phc.digest)
+        return pbkdf2_hash("phc", hash_name, iterations=numbers["i"], salt=phc.salt, digest=phc.digest, expected=expected)
     parts = text.split("$")
     if len(parts) != 5 or "+" in text:  # noqa: PLR2004 - nothing, name, iterations, salt, digest
         refuse("pbkdf2 has iterations, salt and digest")

@@ -58,7 +58,7 @@ def _pbkdf2(rest: str, hash_name: str, iterations: int, salt_size: int) -> Forei
     both = hex_decode(rest)
     if len(both) != salt_size + _PBKDF2_SIZE:
         refuse(f"Spring's PBKDF2 with this id has {salt_size} bytes of salt and {_PBKDF2_SIZE} of digest")
-    return pbkdf2_hash("spring", hash_name, iterations=iterations, salt=both[:salt_size], digest=both[salt_size:])
+    return pbkdf2_hash("spring", hash_name, iterations=iterations, salt=both[:salt_size], digest=both[salt_size:], expected=_PBKDF2_SIZE)
 
 
 def _scrypt(rest: str) -> ForeignHash:

@@ -17,7 +17,7 @@ def read(text: str, *, legacy_truncate: bool) -> ForeignHash | None:  # noqa: AR
     match method.split(":"):
         case ["scrypt", n, r, p] if salt:
             numbers = {"n": parse_number(n), "r": parse_number(r), "p": parse_number(p)}
-            return scrypt_hash("werkzeug", **numbers, salt=salt.encode(), digest=hex_decode(digest))
+            return scrypt_hash("werkzeug", **numbers, salt=salt.encode(), digest=hex_decode(digest), least=64)
         case ["pbkdf2", name, iterations] if salt and name in PBKDF2_DIGESTS:
             return pbkdf2_hash("werkzeug", name, iterations=parse_number(iterations), salt=salt.encode(), digest=hex_decode(digest))
         case ["scrypt" | "pbkdf2", _, *_]:

@@ -386,7 +386,7 @@ def test_a_terminal_shows_the_rate_and_the_time_that_is_left(shop: Console) -> N
 @pytest.mark.parametrize("command", [("auto",), ("compromise", "--yes")])
 def test_long_work_says_how_far_it_is(shop: Console, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]) -> None:
     """A line now and then, where nobody asked for JSON."""
-    monkeypatch.setattr("securekit._cli._rotate.SAY_EVERY", 0)
+    monkeypatch.setattr("securekit._cli._rotation_runs.SAY_EVERY", 0)
     old = primary(shop)
     shop.ok("keys", "rotate", RING)
     done = shop("rotate", *command, *([old] if command[0] == "compromise" else []))

@@ -3,14 +3,8 @@
 
 from __future__ import annotations
 
-import json
-import re
-import signal
 import sys
-import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import wraps
 from pathlib import Path
@@ -20,12 +14,24 @@ import click
 
 from ._groups import SuggestingGroup
 from ._options import as_json
-from ._ui import FAILED, SAY_EVERY, STOPPED, UNVERIFIED, fail, handled, note, print_json, print_table, printable, progress
+from ._rotation_runs import (
+    check_breadth,
+    check_known,
+    finish_with,
+    plan_each,
+    print_plans,
+    run_all,
+    signing_key,
+    stopping,
+    tell_chain,
+    teller,
+    verify_all,
+    write_report,
+)
+from ._ui import FAILED, STOPPED, UNVERIFIED, handled, note, print_json, print_table, printable
 
 if TYPE_CHECKING:
-    from types import FrameType
-
-    from securekit.rotation import Chain, Estate, Plan, Report, RunProgress, Verification
+    from securekit.rotation import Estate
 
 __all__ = ["rotate"]
 
@@ -100,11 +106,11 @@ def sample() -> None:
 @_with_estate
 def plan_(estate: Estate, names: tuple[str, ...], *, as_json: bool) -> None:
     """Count what is in the sources, by key, and what would be done. Nothing is changed or decrypted."""
-    plans, failed = _planned(estate, names or tuple(estate.sources))
+    plans, failed = plan_each(estate, names or tuple(estate.sources))
     if as_json:
         print_json({name: plan.to_json() for name, plan in plans.items()})
     else:
-        _print_plans(plans)
+        print_plans(plans)
     if failed:
         sys.exit(FAILED)
 
@@ -131,16 +137,16 @@ def run(estate: Estate, names: tuple[str, ...], *, dry_run: bool, as_json: bool,
     """
     for name in names:
         estate.source(name)
-    plans, failed = _planned(estate, names or tuple(estate.sources))
+    plans, failed = plan_each(estate, names or tuple(estate.sources))
     if dry_run:
         if as_json:
             print_json({name: plan.to_json() for name, plan in plans.items()})
         else:
-            _print_plans(plans)
+            print_plans(plans)
         if failed:
             sys.exit(FAILED)
         return
-    _run_all(estate, {name: plan for name, plan in plans.items() if plan.todo or plan.faults}, failed, as_json=as_json, **options)
+    run_all(estate, {name: plan for name, plan in plans.items() if plan.todo or plan.faults}, failed, as_json=as_json, **options)
 
 
 @rotate.command()
@@ -156,7 +162,7 @@ def resume(estate: Estate, *, workers: int, as_json: bool) -> None:
     if not names:
         note("no run is unfinished")
         return
-    _run_all(estate, *_planned(estate, names), as_json=as_json, workers=workers)
+    run_all(estate, *plan_each(estate, names), as_json=as_json, workers=workers)
 
 
 @rotate.command()
@@ -174,11 +180,11 @@ def verify(estate: Estate, key: str | None, *, workers: int, report: Path | None
     3: something does, or something does not open.
     """
     if key:
-        _check_known(estate, key)
-    signer = _signing_key(sign)  # before the work: it may ask for a password
-    proof = _verified(estate, workers)
+        check_known(estate, key)
+    signer = signing_key(sign)  # before the work: it may ask for a password
+    proof = verify_all(estate, workers)
     if report is not None:
-        _write_report(report, f"verification-{datetime.fromtimestamp(proof.began, UTC):%Y%m%dT%H%M%SZ}", proof, signer)
+        write_report(report, f"verification-{datetime.fromtimestamp(proof.began, UTC):%Y%m%dT%H%M%SZ}", proof, signer)
     if as_json:
         print_json(proof.to_json() | ({"key": key, "needs": proof.known(key)} if key else {}))
     else:
@@ -217,14 +223,14 @@ def retire(estate: Estate, key: str, *, destroy: bool, force: str | None, yes: b
         message = f"a data key is named PATH@ID, not {key!r}; a KEK is retired where it is kept, once `securekit rotate verify KEK` says 0"
         raise ValueError(message)
     store = estate.store_of(path)
-    proof = None if force else _verified(estate, workers)
+    proof = None if force else verify_all(estate, workers)
     if dry_run:
         note(
             f"{proof.needs(key):,} items need {key}" if proof else f"{key} would be {'destroyed' if destroy else 'disabled'} without proof"
         )
         return
     if proof is not None:
-        _check_breadth(proof, key, destroy=destroy)
+        check_breadth(proof, key, destroy=destroy)
     if destroy and not yes:
         click.confirm(f"Destroy {key} for ever?", abort=True, err=True)
     done = retire_key(key, store=store, proof=proof, destroy=destroy, force=force)
@@ -276,9 +282,9 @@ def auto(estate: Estate, *, workers: int, dry_run: bool, as_json: bool) -> None:
         for one in [] if as_json else found:
             click.echo(printable(f"{one.action} {one.where} {one.what}: {one.reason}"))
         return
-    with _stopping() as stop:
-        reports = do_what_is_due(estate, workers=workers, say=note, progress=_teller(as_json=as_json), stop=stop)
-    _finish(reports, as_json=as_json, stopped=stop.is_set())
+    with stopping() as stop:
+        reports = do_what_is_due(estate, workers=workers, say=note, progress=teller(as_json=as_json), stop=stop)
+    finish_with(reports, as_json=as_json, stopped=stop.is_set())
 
 
 @rotate.command()
@@ -310,249 +316,11 @@ def compromise(estate: Estate, key: str, *, yes: bool, workers: int, dry_run: bo
         return
     if not yes:
         click.confirm("Rotate and re-encrypt all of this?", abort=True, err=True)
-    with _stopping() as stop:
-        chain = run_chain(estate, key, workers=workers, say=note, progress=_teller(as_json=as_json), stop=stop)
-    _tell_chain(chain, as_json=as_json)
+    with stopping() as stop:
+        chain = run_chain(estate, key, workers=workers, say=note, progress=teller(as_json=as_json), stop=stop)
+    tell_chain(chain, as_json=as_json)
     if chain.proof is None:
         sys.exit(STOPPED)
     if chain.needed or chain.proof.failed:
         sys.exit(UNVERIFIED)
-    _finish(chain.reports, as_json=True, stopped=False, quiet=True)
-
-
-def _tell_chain(chain: Chain, *, as_json: bool) -> None:
-    key = chain.key
-    if as_json:
-        proof = chain.proof.to_json() if chain.proof else None
-        told = {"key": key, "rotated": chain.rotated, "proof": proof, "needed": chain.needed, "commands": chain.commands}
-        click.echo(json.dumps(told))
-    if chain.proof:
-        note(f"verified: {chain.proof.known(key):,} items still need {key}; {chain.proof.failed:,} do not open")
-        for name, items in chain.needed.items():
-            note(f"securekit: error: {items:,} items still need {printable(name)}: repair that, and start this again")
-    note("left to do:")
-    for command in chain.commands:
-        click.echo(command, err=as_json)
-
-
-def _planned(estate: Estate, names: Sequence[str]) -> tuple[dict[str, Plan], list[str]]:
-    """Plan what can be planned; say why the others cannot, and return their names."""
-    plans: dict[str, Plan] = {}
-    failed: list[str] = []
-    for name in names:
-        with _apart(name, failed):
-            plans[name] = estate.plan(name)
-    return plans, failed
-
-
-@contextmanager
-def _apart(name: str, failed: list[str]) -> Iterator[None]:
-    """Let a source that fails stop no other."""
-    from securekit.exceptions import SecureKitError
-
-    try:
-        yield
-    except (SecureKitError, OSError) as error:
-        failed.append(name)
-        text = (error.strerror if isinstance(error, OSError) else None) or str(error)
-        note(f"securekit: error: {printable(text if text.startswith(name) else f'{name}: {text}')}")
-
-
-def _run_all(
-    estate: Estate,
-    plans: dict[str, Plan],
-    failed: list[str],
-    *,
-    as_json: bool,
-    report: Path | None = None,
-    sign: Path | None = None,
-    **options: Any,  # noqa: ANN401 - of the engine
-) -> None:
-    from securekit.rotation import run as run_plan
-    from securekit.rotation._journal import journal_of
-
-    if not plans and not failed:
-        note("nothing needs anything")
-        return
-    key = _signing_key(sign)
-    reports = []
-    with _stopping() as stop:
-        for name, plan in plans.items():
-            if stop.is_set():
-                break
-            with _apart(name, failed):
-                journal = journal_of(estate.journals, name, plan.identity())
-                note(f"{name}: {plan.kind} {plan.todo:,} of {plan.items:,} items; the journal is {journal}")
-                with _progress(plan.todo, as_json=as_json) as tell:
-                    done = run_plan(plan, journal=journal, progress=tell, stop=stop, **options)
-                reports.append(done)
-                if report is not None:
-                    _write_report(report, journal.stem, done, key)
-    _finish(reports, as_json=as_json, stopped=stop.is_set())
-    if failed:
-        note(f"securekit: error: {', '.join(failed)}: not done; the others are")
-        sys.exit(FAILED)
-
-
-def _finish(reports: Sequence[Report], *, as_json: bool, stopped: bool, quiet: bool = False) -> None:
-    """Print reports, and end with the exit code that fits."""
-    for done in [] if quiet else reports:
-        if as_json:
-            click.echo(json.dumps({"report": done.to_json()}))
-        else:
-            counts = ", ".join(f"{getattr(done, name):,} {name}" for name in ("changed", "current", "busy", "failed"))
-            click.echo(f"{printable(done.source)}: {done.state}; {counts}")
-            for failure in done.failures:
-                note(f"securekit: error: {printable(failure.item)}: {printable(failure.reason)}")
-    if stopped:
-        fail("stopped; what was done stands", hint="securekit rotate resume", code=STOPPED)
-    if any(done.failed or done.busy for done in reports):
-        sys.exit(FAILED)
-
-
-@contextmanager
-def _progress(total: int, *, as_json: bool) -> Iterator[Callable[[RunProgress], object]]:
-    if as_json:
-        yield _tell_json
-        return
-    shown = 0
-    with progress("items", total) as advance:
-
-        def tell(state: RunProgress) -> None:
-            nonlocal shown
-            done = state.changed + state.failed
-            advance(done - shown)
-            shown = done
-
-        yield tell
-
-
-def _teller(*, as_json: bool) -> Callable[[RunProgress], object]:
-    """Return what tells how far several runs are, one after the other: a line now and then."""
-    if as_json:
-        return _tell_json
-    said = time.monotonic()
-
-    def tell(state: RunProgress) -> None:
-        nonlocal said
-        if (now := time.monotonic()) - said >= SAY_EVERY:
-            said = now
-            note(str(state))
-
-    return tell
-
-
-def _tell_json(state: RunProgress) -> None:
-    from dataclasses import asdict
-
-    click.echo(json.dumps({"progress": asdict(state)}))
-
-
-def _check_known(estate: Estate, key: str) -> None:
-    """Refuse the name of a data key that no store has: nothing needs it, which proves nothing of the key that was meant.
-
-    Raises:
-        ValueError: It is the bare id of a data key.
-        securekit.exceptions.KeyNotFoundError: There is no such key.
-    """
-    from securekit.exceptions import KeyNotFoundError
-    from securekit.keyring._survey import survey
-
-    if re.fullmatch(r"[0-9a-fA-F]{8}", key):
-        message = f"a data key is named PATH@ID, not {key!r}"
-        raise ValueError(message)
-    path, at, key_id = key.rpartition("@")
-    if not at or " " in key:
-        return
-    documents = [found for store in estate.stores.values() for _, found in survey(store.open(), [path])]
-    if not any(not isinstance(found, str) and found.key(key_id) for found in documents):
-        message = f"no store has the key {key}: is it spelled as `securekit rotate plan` shows it?"
-        raise KeyNotFoundError(message)
-
-
-def _check_breadth(proof: Verification, key: str, *, destroy: bool) -> None:
-    """Say what was read, and that a source may be missing if nothing of it was under any key of the keyring.
-
-    Raises:
-        securekit.exceptions.RotationError: That is so, and the key is to be destroyed.
-    """
-    note(f"{proof.items:,} items were read, of {printable(', '.join(proof.sources))}")
-    path = key.rpartition("@")[0]
-    if any(name.rpartition("@")[0] == path for name in proof.counts):
-        return
-    text = f"nothing that was read is under any key of {path}: is a source missing from rotation.toml?"
-    if destroy:
-        from securekit.exceptions import RotationError
-
-        message = f"{text} If there is none, say so with --force {key}"
-        raise RotationError(message)
-    note(f"securekit: warning: {printable(text)}")
-
-
-def _verified(estate: Estate, workers: int) -> Verification:
-    from securekit.rotation._verify import verify_jobs
-
-    with progress("items") as advance:
-        return verify_jobs(estate.jobs(), workers=workers, progress=advance)
-
-
-@contextmanager
-def _stopping() -> Iterator[threading.Event]:
-    """Give an event that the first SIGINT or SIGTERM sets; a second one ends the process as usual."""
-    stop = threading.Event()
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def restore() -> None:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-    def handle(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - as signal calls it
-        stop.set()
-        restore()
-        note("stopping after the batches that are begun; once more to stop at once")
-
-    for number in before:
-        signal.signal(number, handle)
-    try:
-        yield stop
-    finally:
-        restore()
-
-
-def _signing_key(path: Path | None) -> Any:  # noqa: ANN401 - a SigningKey, whose module is slow to import
-    if path is None:
-        return None
-    from securekit._primitives.signatures import SigningKey
-    from securekit._wire.key_files import read_key_file
-
-    def ask() -> str:
-        answer: str = click.prompt(f"Password of {path}", hide_input=True, err=True)
-        return answer
-
-    return SigningKey.read(read_key_file(path), password=ask)
-
-
-def _write_report(directory: Path, name: str, report: Report | Verification, key: Any) -> None:  # noqa: ANN401 - a SigningKey
-    from securekit._wire.atomic import write_atomic
-
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    write_atomic(directory / f"{name}.json", json.dumps(report.to_json(), indent=2).encode() if key is None else report.sign(key))
-    write_atomic(directory / f"{name}.md", report.page().encode())
-
-
-def _print_plans(plans: dict[str, Plan]) -> None:
-    rows = [
-        {
-            "source": name,
-            "keys": ", ".join(tally.keys),
-            "state": tally.state,
-            "created": f"{tally.created:%Y-%m-%d}" if tally.created else "",
-            "items": f"{tally.items:,}",
-            "action": tally.action or (f"cannot: {tally.fault}" if tally.fault else ""),
-        }
-        for name, plan in plans.items()
-        for tally in plan.tallies
-    ]
-    print_table(["source", "keys", "state", "created", "items", "action"], rows)
-    for name, plan in plans.items():
-        note(f"{name}: {plan.kind} {plan.todo:,} of {plan.items:,} items, {plan.size:,} bytes; plan {plan.id}")
+    finish_with(chain.reports, as_json=True, stopped=False, quiet=True)

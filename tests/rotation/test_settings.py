@@ -13,7 +13,7 @@ import pytest
 from securekit.envelope import Envelope
 from securekit.exceptions import ConfigError
 from securekit.rotation import Estate
-from securekit.rotation._settings import parse_duration
+from securekit.rotation._settings_table import parse_duration
 from securekit.wrappers import LocalWrapper
 from tests.canaries import walk
 

@@ -9,11 +9,10 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from securekit.exceptions import ConfigError
 from securekit.opening import kind_of, open_store, open_wrapper
@@ -22,6 +21,7 @@ from ._documents import ConfigDocuments
 from ._files import SealedFiles
 from ._keyrings import Keyrings
 from ._plan import Plan, job_of, plan
+from ._settings_table import SettingsTable
 
 if TYPE_CHECKING:
     from securekit.envelope import Envelope
@@ -31,11 +31,10 @@ if TYPE_CHECKING:
     from ._job import Job
     from ._plan import AnySource
 
-__all__ = ["Estate", "EstateSource", "EstateStore", "Policy", "parse_duration"]
+__all__ = ["Estate", "EstateSource", "EstateStore", "Policy"]
 
 DAY = 24 * 3600  # seconds
 MAX_SIZE = 1024 * 1024  # bytes of a rotation.toml
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": DAY, "w": 7 * DAY}
 _NAME = r"[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?"
 
 T = TypeVar("T")
@@ -151,7 +150,7 @@ class Estate:
             environ: Instead of ``os.environ``.
         """
         variables = os.environ if environ is None else environ
-        top = _Table(table, name)
+        top = SettingsTable(table, name)
         policy = _policy(top.table("policy"))
         journals = Path(top.text("journals", "rotation-journals"))
         stores = _named(top, "store", lambda one: _store(one, variables))
@@ -207,103 +206,7 @@ class Estate:
         return self.stores[source.store].open() if source.store and source.kind == "sql" else None
 
 
-def parse_duration(text: str) -> int:
-    """Return the seconds of a duration such as ``"90d"``, ``"12h"``, ``"30m"``, ``"45s"``, ``"2w"``.
-
-    Raises:
-        ValueError: ``text`` has another form.
-    """
-    match = re.fullmatch(r"([0-9]{1,9})([smhdw])", text)
-    if match is None:
-        message = f'a duration is a number and one of s, m, h, d, w, such as "90d", not {text!r}'
-        raise ValueError(message)
-    return int(match[1]) * _UNITS[match[2]]
-
-
-class _Table:
-    """A table of the file, whose members are taken one by one; what is left over is a mistake."""
-
-    def __init__(self, table: object, name: str) -> None:
-        if not isinstance(table, Mapping):
-            message = f"{name} is to be a table"
-            raise ConfigError(message)
-        self._left = dict(table)
-        self._known: list[str] = []
-        self.name = name
-
-    def text(self, name: str, default: str | None = None) -> str:
-        """Return a text."""
-        return self._take(name, str, default)
-
-    def number(self, name: str, default: int) -> int:
-        """Return a number above 0."""
-        value = self._take(name, int, default)
-        if value < 1:
-            self._fail(f"{name} is to be at least 1")
-        return value
-
-    def duration(self, name: str, default: int) -> int:
-        """Return the seconds of a duration."""
-        text = self.text(name, f"{default}s")
-        try:
-            return parse_duration(text)
-        except ValueError as error:
-            self._fail(f"{name}: {error}")
-
-    def texts(self, name: str, default: Sequence[str] | None = None) -> tuple[str, ...]:
-        """Return a text, or several."""
-        value = self._take(name, object, default)
-        several = [value] if isinstance(value, str) else value
-        if not isinstance(several, list | tuple) or not all(isinstance(one, str) for one in several):
-            self._fail(f"{name} is to be a text, or a list of texts")
-        return tuple(several)
-
-    def mapping(self, name: str) -> dict[str, str] | None:
-        """Return a table of texts; None if there is none."""
-        if name not in self._left:
-            self._known.append(name)
-            return None
-        value = self._take(name, dict, None)
-        if not all(isinstance(one, str) for one in value.values()):
-            self._fail(f"the values of {name} are to be texts")
-        return cast("dict[str, str]", value)
-
-    def table(self, name: str) -> _Table:
-        """Return a table; an empty one if there is none."""
-        return _Table(self._take(name, dict, {}), f"{self.name}: [{name}]")
-
-    def tables(self, name: str) -> list[_Table]:
-        """Return a list of tables."""
-        found = self._take(name, list, [])
-        return [_Table(one, f"{self.name}: [[{name}]] number {number}") for number, one in enumerate(found, 1)]
-
-    def has(self, name: str) -> bool:
-        """Whether there is such a member."""
-        return name in self._left
-
-    def end(self) -> None:
-        """Refuse what nobody has asked for."""
-        for name in self._left:
-            close = get_close_matches(name, self._known, 1)
-            self._fail(f"{name!r} is not understood{f'; is it {close[0]!r}?' if close else ''}")
-
-    def _take(self, name: str, kind: type[T], default: T | None) -> T:
-        self._known.append(name)
-        if name not in self._left:
-            if default is None:
-                self._fail(f"{name} is missing")
-            return default
-        value = self._left.pop(name)
-        if not isinstance(value, kind) or isinstance(value, bool):
-            self._fail(f"{name} is of another type")
-        return value
-
-    def _fail(self, what: str) -> NoReturn:
-        message = f"{self.name}: {what}"
-        raise ConfigError(message) from None
-
-
-def _named(top: _Table, kind: str, make: Callable[[_Table], Any]) -> dict[str, Any]:
+def _named(top: SettingsTable, kind: str, make: Callable[[SettingsTable], Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for table in top.tables(kind):
         one = make(table)
@@ -315,7 +218,7 @@ def _named(top: _Table, kind: str, make: Callable[[_Table], Any]) -> dict[str, A
     return found
 
 
-def _policy(table: _Table) -> Policy:
+def _policy(table: SettingsTable) -> Policy:
     default = Policy()
     made = Policy(
         data_key_max_age=table.duration("data_key_max_age", default.data_key_max_age),
@@ -329,13 +232,13 @@ def _policy(table: _Table) -> Policy:
     return made
 
 
-def _store(table: _Table, environ: Mapping[str, str]) -> EstateStore:
+def _store(table: SettingsTable, environ: Mapping[str, str]) -> EstateStore:
     name = _name(table)
     url, wrap, also_open = _url(table, environ), table.texts("wrap"), table.texts("also_open", ())
     return EstateStore(name, wrap, _once(lambda: open_store(url(), wrap=list(wrap), also_open=list(also_open), environ=environ)))
 
 
-def _source(table: _Table, stores: Mapping[str, EstateStore], environ: Mapping[str, str]) -> EstateSource:
+def _source(table: SettingsTable, stores: Mapping[str, EstateStore], environ: Mapping[str, str]) -> EstateSource:
     name, kind = _name(table), table.text("kind")
     store = table.text("store", "")
     if store and store not in stores:
@@ -353,7 +256,7 @@ def _source(table: _Table, stores: Mapping[str, EstateStore], environ: Mapping[s
     raise ConfigError(message)
 
 
-def _sql(table: _Table, name: str, store: str, stores: Mapping[str, EstateStore], environ: Mapping[str, str]) -> EstateSource:
+def _sql(table: SettingsTable, name: str, store: str, stores: Mapping[str, EstateStore], environ: Mapping[str, str]) -> EstateSource:
     content = table.text("content", "records")
     if content not in {"records", "envelopes"}:
         message = f"{table.name}: content is records or envelopes, not {content!r}"
@@ -388,7 +291,7 @@ def _sql(table: _Table, name: str, store: str, stores: Mapping[str, EstateStore]
     return EstateSource(name, "sql", store, _once(columns), _envelope(table, stores.get(store), environ), table.texts("drop", ()))
 
 
-def _config(table: _Table) -> Callable[[], AnySource]:
+def _config(table: SettingsTable) -> Callable[[], AnySource]:
     root, identity, sign = table.text("root"), table.texts("identity", ()), table.text("sign", "")
     trust = table.text("trust", "") or None
     recipients = table.texts("recipients") if table.has("recipients") else None
@@ -408,7 +311,7 @@ def _config(table: _Table) -> Callable[[], AnySource]:
     return _once(documents)
 
 
-def _envelope(table: _Table, store: EstateStore | None, environ: Mapping[str, str]) -> Callable[[], Envelope]:
+def _envelope(table: SettingsTable, store: EstateStore | None, environ: Mapping[str, str]) -> Callable[[], Envelope]:
     """Return what makes the envelope that ``recipients``, ``also_open`` and ``keyring`` name."""
     recipients, also_open = table.texts("recipients", ()), table.texts("also_open", ())
     keyring = table.text("keyring", "")
@@ -435,7 +338,7 @@ def _kind(name: str, *, opens: bool) -> str:
     return kind_of(name, opens=opens) if Path(name).exists() else name
 
 
-def _name(table: _Table) -> str:
+def _name(table: SettingsTable) -> str:
     name = table.text("name")
     if not re.fullmatch(_NAME, name):
         message = f"{table.name}: a name is 1 to 64 of a-z, 0-9, '.', '_' and '-', not {name!r}"
@@ -443,7 +346,7 @@ def _name(table: _Table) -> str:
     return name
 
 
-def _url(table: _Table, environ: Mapping[str, str]) -> Callable[[], str]:
+def _url(table: SettingsTable, environ: Mapping[str, str]) -> Callable[[], str]:
     """Return what says where a store or database is: ``url``, or the environment variable that ``url_variable`` names."""
     if table.has("url") == table.has("url_variable"):
         message = f"{table.name}: give url, or the name of an environment variable as url_variable"

@@ -220,7 +220,6 @@ def test_nothing_is_strengthened_beyond_the_budget() -> None:
     hasher = PasswordHasher(Profile("ours", "argon2id", {"m": 19_456, "t": 2, "p": 1}), max_memory=19)
 
     assert hasher.verify(PASSWORD, hash=HASHER.hash(PASSWORD)).new_hash is not None
-    assert PasswordHasher("bcrypt", max_memory=1).verify(PASSWORD, hash=HASHER.hash(PASSWORD)).new_hash is None
     with pytest.raises(PasswordError):
         hasher.verify(PASSWORD, hash=PasswordHasher().hash(PASSWORD))
 

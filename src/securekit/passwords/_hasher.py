@@ -229,8 +229,8 @@ class PasswordHasher(Secretive):
             return inner
         try:
             return self.pepper.encrypt_text(inner, context=peppered_context(user))
-        except SecureKitError as error:
-            failure = error.with_traceback(None)  # whose frames hold the hash
+        except (SecureKitError, ValueError) as error:  # a ValueError is about the user's id
+            failure: Exception = error.with_traceback(None)  # whose frames hold the hash
         del inner
         raise failure
 

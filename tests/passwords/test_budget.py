@@ -297,6 +297,25 @@ def test_a_loop_that_is_closed_while_somebody_waits_does_not_block_the_others() 
     assert (len(budget._line), budget._memory, budget._running) == (0, 0, 0)
 
 
+def test_garbage_that_waited_does_not_block_the_one_who_collects_it() -> None:
+    """A coroutine that nobody finishes may be collected at any moment, also at one at which the budget is granted."""
+    budget = Budget(max_memory=1, max_running=1)
+    loop = asyncio.new_event_loop()
+    leave = loop.run_until_complete(budget.aadmit(MIB))
+    abandoned = budget.aadmit(MIB)
+    loop.call_soon(lambda: budget._enter(MIB, abandoned.close))
+    loop.call_soon(lambda: abandoned.send(None))
+    loop.run_until_complete(asyncio.sleep(0.01))
+    loop.close()
+
+    thread = threading.Thread(target=leave, daemon=True)
+    thread.start()
+    thread.join(5)
+
+    assert not thread.is_alive()
+    assert (len(budget._line), budget._memory, budget._running) == (0, MIB, 1)
+
+
 def test_a_forked_child_starts_with_a_whole_budget() -> None:
     """What the parent's threads hold at the fork is not missing in the child, and the parent's is as before."""
     budget = Budget(max_memory=64, max_waiting=0, max_running=1)

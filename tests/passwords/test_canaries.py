@@ -145,6 +145,14 @@ def test_no_error_shows_a_password_or_a_hash(name: str, caplog: pytest.LogCaptur
     count("error paths walked for canaries", 1)
 
 
+def test_a_user_that_cannot_be_bound_shows_no_hash() -> None:
+    """An id that is too long, or no text, is the caller's bug: what is raised holds neither the password nor its hash."""
+    for user in ("\ud800", "x" * 5000):
+        with pytest.raises(ValueError, match="a context value") as caught:
+            PEPPERED.hash(PASSWORD, user=user)
+        check(*walk(caught.value))
+
+
 PIECES = [STORED.text()[:-1], STORED.text() + "=", STORED.text().replace("n=nfkc", "n=nfd"), "$argon2id$" + STORED.text(), PASSWORD]
 
 

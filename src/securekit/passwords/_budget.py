@@ -7,7 +7,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from threading import Lock
+from threading import Lock, RLock
 from typing import TYPE_CHECKING
 
 from securekit._primitives.process import process
@@ -142,7 +142,7 @@ class Budget:
         self._memory += memory
 
     def _renew(self) -> None:
-        self._lock = Lock()
+        self._lock = RLock()  # within it, a collection of garbage may end a coroutine that waited, and so withdraw it
         self._line: deque[tuple[int, Callable[[], object]]] = deque()
         self._memory = 0  # KiB that are taken
         self._running = 0

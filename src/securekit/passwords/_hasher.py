@@ -22,7 +22,7 @@ from securekit.exceptions import (
 from securekit.secret import Secretive
 
 from ._budget import Budget
-from ._native import PREFIX, NativeHash
+from ._native import PREFIX, NativeHash, normalised
 from ._password import Password
 from ._profile import Profile, profile_of
 from ._strength import strengthened
@@ -237,8 +237,8 @@ class PasswordHasher(Secretive):
             return inner
         try:
             return self.pepper.encrypt_text(inner, context=peppered_context(user))
-        except SecureKitError as error:
-            failure = error.with_traceback(None)  # whose frames hold the hash
+        except (SecureKitError, ValueError) as error:  # a ValueError is about the user's id
+            failure: Exception = error.with_traceback(None)  # whose frames hold the hash
         del inner
         raise failure
 
@@ -320,6 +320,8 @@ class _Login(Secretive):
         if self._stored is None:
             self._hasher._decoy.matches(self._password.utf8)  # noqa: SLF001
             return None
+        if not isinstance(self._stored, NativeHash):
+            normalised(self._password.utf8)  # for nothing: a long password takes as long here as for a row of ours, or for nobody's
         if not self._stored.matches(self._password.utf8):
             return None
         if self._better is not None:

@@ -129,12 +129,11 @@ class NativeHash(Secretive):
 
     def matches(self, password: bytes) -> bool:
         """Whether ``password`` (UTF-8, as given by the caller) is the one, compared in constant time. Does the work."""
+        hashed = normalised(password)  # also where it is not used: a long password takes as long for every row
         if self.layer:
             from ._onion import peel
 
             hashed = peel(self.layer, self.layer_salt, password)
-        else:
-            hashed = normalised(password)
         return hmac.compare_digest(_derive(self.cost, self._salt, hashed), self._digest)
 
 

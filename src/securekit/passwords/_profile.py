@@ -19,7 +19,7 @@ from ._stored import Cost
 if TYPE_CHECKING:
     from ._rules import PasswordRules
 
-__all__ = ["PROFILES", "Profile", "profile_of"]
+__all__ = ["PROFILES", "Profile", "profile_of", "recommended"]
 
 _OWASP = "OWASP Password Storage Cheat Sheet"
 _OWASP_DATE = "2026-06-25"
@@ -74,16 +74,7 @@ class Profile:
         return PasswordRules()
 
     def _check_strength(self, cost: Cost) -> None:
-        numbers = cost.parameters
-        if cost.scheme == "argon2id":
-            strong = numbers["m"] >= _least(_ARGON2_LEAST, numbers["t"])
-        elif cost.scheme == "scrypt":
-            strong = numbers["r"] >= _SCRYPT_R and numbers["n"] >= _least(_SCRYPT_LEAST, numbers["p"])
-        elif cost.scheme == "bcrypt":
-            strong = numbers["rounds"] >= _BCRYPT_LEAST
-        else:
-            strong = numbers["iterations"] >= _PBKDF2_LEAST
-        if not strong:
+        if not recommended(cost):
             message = f"profile {self.name!r} is weaker than any that the {_OWASP} ({_OWASP_DATE}) recommends"
             raise ValueError(message)
 
@@ -104,6 +95,19 @@ def profile_of(given: str | Profile) -> Profile:
         message = f"there is no profile {given!r}; there are {', '.join(PROFILES)}"
         raise ValueError(message)
     return PROFILES[given]
+
+
+def recommended(cost: Cost) -> bool:
+    """Whether a cost of one of our schemes is at least the weakest that OWASP recommends."""
+    numbers = cost.parameters
+    match cost.scheme:
+        case "argon2id":
+            return numbers["m"] >= _least(_ARGON2_LEAST, numbers["t"])
+        case "scrypt":
+            return numbers["r"] >= _SCRYPT_R and numbers["n"] >= _least(_SCRYPT_LEAST, numbers["p"])
+        case "bcrypt":
+            return numbers["rounds"] >= _BCRYPT_LEAST
+    return numbers["iterations"] >= _PBKDF2_LEAST
 
 
 def _least(table: dict[int, int], repeated: int) -> int:

@@ -2,7 +2,8 @@
 """What a stored hash becomes at the next login: never less memory, and never less work, than it has.
 
 Of one scheme, memory and work (memory times passes, or rounds) are compared each for itself: a hash that is below the profile in one of
-them gets the larger of the two in both. Between schemes memory decides, which is what guessing with special hardware lacks.
+them gets the larger of the two in both. Between schemes memory decides, which is what guessing with special hardware lacks; but only if
+the hash is not below what is recommended for its scheme: half a mebibyte of Argon2 is no reason not to use 600,000 rounds of PBKDF2.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from securekit.exceptions import FormatError
 
 from ._cost import cost_of
 from ._native import NativeHash
+from ._profile import recommended
 from ._stored import Cost, StoredHash
 
 __all__ = ["strengthened"]
@@ -26,12 +28,20 @@ def strengthened(profile: Cost, stored: StoredHash) -> Cost | None:
     """Return the cost of the hash to store in the place of ``stored``; None if that is as good as the profile, or as can be."""
     old, ours = stored.cost, isinstance(stored, NativeHash) and not stored.layer
     alike = _family(old) == _family(profile)
+    if not alike and not _recommended(old):
+        return profile
     if ours and _memory(old) >= _memory(profile) and (_work(old) >= _work(profile) or not alike):
         return None
     if alike:
         better = _merged(profile, old)
         return better if ours or better else _as_ours(old)
     return _as_ours(old) if _memory(old) > _memory(profile) else profile
+
+
+def _recommended(old: Cost) -> bool:
+    """Whether a hash is not below what is recommended; of a scheme that we cannot make, that is not known, and it is spared."""
+    same = _as_ours(old)
+    return same is None or recommended(same)
 
 
 def _merged(profile: Cost, old: Cost) -> Cost | None:

@@ -230,7 +230,8 @@ def _hashes(file: Path | None, column: str | None, user_column: str | None) -> I
             table.check_columns([column] if user_column is None else [column, user_column])
             for rows in table.batches():
                 for row in rows:
-                    yield _cell(row, user_column or ""), _cell(row, column)
+                    if row.get(column) is not None:  # who has no password has no hash
+                        yield _cell(row, user_column or ""), _cell(row, column)
         return
     with click.open_file("-" if file is None else str(file), encoding="utf-8", errors="replace") as lines:
         yield from (("", line.strip()) for line in lines if line.strip())

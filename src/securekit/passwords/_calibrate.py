@@ -71,7 +71,8 @@ def calibrate(
         message = f"there is no scheme {scheme!r} that fits {max_memory} MiB: argon2id, scrypt, pbkdf2-sha256 or bcrypt"
         raise ValueError(message)
     cost, seconds = best
-    workers = os.cpu_count() or 1
+    # As many as there are processors, as long as all of them together take no more than one was allowed to.
+    workers = max(min(os.cpu_count() or 1, 1024 * max_memory // max(cost.memory, 1)), 1)
     return Calibration(scheme, dict(cost.parameters), seconds, cost.memory / 1024, _throughput(cost, workers, clock), workers)
 
 

@@ -308,6 +308,23 @@ def test_workers_and_batches_are_one_at_least(store: KeyStore, ring: Keyring, jo
     assert not journal.exists()
 
 
+@pytest.mark.parametrize("kind", [Table, CountingTable])
+def test_what_failed_before_the_run_was_ended_is_looked_at_again(store: KeyStore, ring: Keyring, journal: Path, kind: type[Table]) -> None:
+    """It lies behind the place where the next attempt goes on, and may be well by now; if it is not, it is reported, once."""
+    rows = filled(ring, 30)
+    ring.rotate()
+    table = kind({**rows, "000003": b"garbage", "000004": b"garbage"})
+    ended = threading.Event()
+    first = rotation.run(rotation.plan(table, store=store), journal=journal, batch=10, stop=ended, progress=lambda _: ended.set())
+    assert (first.state, first.failed) == ("stopped", 2)
+
+    table.rows["000003"] = rows["000003"]
+    report = rotation.run(rotation.plan(table, store=store), journal=journal, batch=10)
+
+    assert (report.state, report.changed, [failure.item for failure in report.failures]) == ("finished", 29, ["customers 000004"])
+    assert not ring.needs_reencrypt(table.rows["000003"])
+
+
 def test_nothing_to_do_is_done_at_once(store: KeyStore, ring: Keyring, journal: Path) -> None:
     """An empty source, and one where all is current, end a run that is finished; it may be run again."""
     table = Table({})

@@ -254,6 +254,8 @@ class _Engine:
     def run(self, workers: int, batch: int) -> None:
         """Work round after round, until nothing is left that does not fail."""
         busy = 0
+        # What failed in an earlier attempt lies behind the place where this one goes on, and is looked at once more, too.
+        inherited = self._log.progress.totals.failed
         for number in range(_MAX_ROUNDS):
             before = self._log.progress.totals.changed
             failed = self._round(workers, batch)
@@ -264,9 +266,10 @@ class _Engine:
             busy = self._busy if left is None else min(self._busy, left)
             # The first round may have left out what the second does not.
             helped = number == 0 or self._log.progress.totals.changed > before
-            if (not busy and (left or 0) <= failed) or not helped:
+            if not inherited and ((not busy and (left or 0) <= failed) or not helped):
                 break
             self._log.next_round()
+            inherited = 0
         self._log.finish(_now(), busy=busy)
 
     def _round(self, workers: int, batch: int) -> int:

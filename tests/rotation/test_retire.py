@@ -44,6 +44,7 @@ def test_a_key_ends_in_two_steps(store: MemoryKeyStore, clock: FakeClock) -> Non
     disabled = rotation.retire(old, store=store, proof=proof(store, clock), clock=clock.time)
     early = proof(store, clock)
     clock.advance(3660)
+    assert rotation.retire(old, store=store, proof=proof(store, clock), clock=clock.time) == disabled  # once more changes nothing
     with pytest.raises(RotationError, match="processes may have written under it until then: verify again after that"):
         rotation.retire(old, store=store, proof=early, destroy=True, clock=clock.time)
     with pytest.raises(RotationError, match="verify again after that"):

@@ -5,8 +5,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import resource
-from pathlib import Path
 
 import pytest
 
@@ -15,6 +13,7 @@ from securekit.passwords._onion import wrap
 from securekit.testing import fast_passwords
 from tests.cli.conftest import Console
 from tests.cli.terminal import Terminal
+from tests.little_memory import little_memory
 
 PASSWORD = "correct horse battery staple"
 RING = "eu/acme/passwords"
@@ -97,13 +96,8 @@ def test_what_is_no_hash_fails_as_another_password_does(stored: str, empty: Cons
 def test_too_little_memory_is_no_wrong_password(empty: Console) -> None:
     """Exit code 1, and the advice to try again."""
     empty.write("stored", "$argon2id$v=19$m=409600,t=1,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAA")
-    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (used + (200 << 20), hard))
-    try:
+    with little_memory(200 << 20):
         done = empty("password", "verify", "stored", "--stdin", *OWASP, stdin=PASSWORD)
-    finally:
-        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
     assert (done.code, "try again" in done.err) == (1, True)
 

@@ -8,7 +8,6 @@ import copy
 import json
 import logging
 import pickle
-import resource
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
@@ -25,6 +24,7 @@ from securekit.passwords._phc import Phc
 from securekit.testing import FakeClock, FlakyWrapper, fast_passwords, memory_store
 from tests.canaries import walk
 from tests.conftest import Count
+from tests.little_memory import little_memory
 from tests.wrappers.test_canaries import _shapes
 
 PASSWORD = "canary-password äöü"
@@ -92,12 +92,8 @@ def unreachable() -> PasswordHasher:
 
 def in_little_memory(call: Callable[[PasswordHasher], object]) -> None:
     """Call with a hasher whose memory the system does not grant."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (2 << 30, hard))
-    try:
+    with little_memory():
         call(PasswordHasher(Profile("large", "argon2id", {"m": 1 << 21, "t": 1, "p": 1}), max_memory=2048))
-    finally:
-        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
 def record() -> str:

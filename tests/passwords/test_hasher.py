@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import asyncio
-import resource
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -29,6 +28,7 @@ from securekit.passwords._hasher import parse_hash
 from securekit.passwords._onion import wrap
 from securekit.testing import FakeClock, FlakyWrapper, fast_passwords, memory_store
 from tests.conftest import Count
+from tests.little_memory import little_memory
 
 PASSWORD = "correct horse battery staple"
 HASHER = PasswordHasher(fast_passwords)
@@ -389,15 +389,11 @@ def test_where_a_pepper_is_required_a_hash_without_one_is_refused(check: Check, 
 def test_memory_that_the_system_does_not_grant_is_busy() -> None:
     """Where the system refuses the memory, the login can be retried, and no password is said to be wrong."""
     hasher = PasswordHasher(Profile("large", "argon2id", {"m": 1 << 21, "t": 1, "p": 1}), max_memory=2048)
-    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (2 << 30, hard))
-    try:
+    with little_memory():
         with pytest.raises(PasswordBusyError, match="does not grant") as caught:
             hasher.verify(PASSWORD, hash=None)
         with pytest.raises(PasswordBusyError):
             hasher.hash(PASSWORD)
-    finally:
-        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
     assert caught.value.__context__ is None
 
 

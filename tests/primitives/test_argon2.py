@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import re
-import resource
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pytest
 
 from securekit._primitives.argon2 import argon2id
 from tests.conftest import Count
+from tests.little_memory import little_memory
 
 VECTORS = Path(__file__).parents[1] / "vectors" / "pyca-kdf" / "argon2id.txt"
 # What we have no way to ask for: a secret or associated data besides the passphrase, and another length than 32 bytes.
@@ -42,13 +42,8 @@ def test_every_published_vector_of_our_form(count: Count) -> None:
 
 def test_memory_that_is_not_granted_is_a_memory_error() -> None:
     """Where the system refuses the memory, the error says how much it was, and holds no passphrase."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (4 << 30, hard))
-    try:
-        with pytest.raises(MemoryError, match="not granted 8388608 KiB") as caught:
-            argon2id(b"correct horse", salt=bytes(16), memory=8 << 20, passes=1, lanes=1)
-    finally:
-        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+    with little_memory(), pytest.raises(MemoryError, match="not granted 8388608 KiB") as caught:
+        argon2id(b"correct horse", salt=bytes(16), memory=8 << 20, passes=1, lanes=1)
     assert "correct horse" not in repr(caught.value)
 
 

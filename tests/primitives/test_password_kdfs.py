@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import re
-import resource
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,6 +16,7 @@ from hypothesis import strategies as st
 
 from securekit._primitives import password_kdfs as kdfs
 from tests.conftest import Count
+from tests.little_memory import little_memory
 
 VECTORS = Path(__file__).parents[1] / "vectors"
 # What argon2-cffi has no way to ask for: a secret or associated data besides the password, which RFC 9106's own three vectors have.
@@ -110,15 +110,11 @@ def test_another_encoding_is_refused(text: str) -> None:
 
 def test_memory_that_is_not_granted_is_a_memory_error() -> None:
     """Where the system refuses the memory, the frames of what is raised do not hold the password."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (4 << 30, hard))
-    try:
+    with little_memory():
         with pytest.raises(MemoryError, match="not granted 8388608 KiB") as caught:
             kdfs.argon2(b"correct horse", salt=bytes(16), memory=8 << 20, passes=1, lanes=1, size=32)
         with pytest.raises(MemoryError):
             kdfs.scrypt(b"correct horse", salt=bytes(16), n=1 << 23, r=8, p=1, size=32)
-    finally:
-        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
     trace = caught.value.__traceback__
     assert trace is not None
     assert trace.tb_next is not None
